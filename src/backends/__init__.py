@@ -1,0 +1,75 @@
+"""NumPy and SciPy kernels on the backend that you choose: one core, threads, processes, BLAS.
+
+>>> import backends
+>>> with backends.config_context(backend="threads"):
+...     y = backends.sin([0.0, 0.5])
+
+Kernels (:func:`matmul`, :func:`sin`, :func:`erf`, ...) have NumPy's and SciPy's names and results.
+``backends.kernels.every()`` gives them all, ``backends list`` prints them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+# "as" with the same name marks what is exported, for type checkers.
+from backends.backend import Backend as Backend
+from backends.config import Config as Config
+from backends.config import config_context as config_context
+from backends.config import get_config as get_config
+from backends.config import set_config as set_config
+from backends.errors import BackendUnavailableError as BackendUnavailableError
+from backends.errors import ConfigError as ConfigError
+from backends.errors import UnknownNameError as UnknownNameError
+from backends.errors import UnsupportedKernelError as UnsupportedKernelError
+from backends.errors import WorkerDiedError as WorkerDiedError
+from backends.kernel import Kernel as Kernel
+from backends.kernel import elementwise as elementwise
+from backends.kernel import linear_algebra as linear_algebra
+from backends.registry import available as available
+from backends.registry import get as get
+
+if TYPE_CHECKING:
+    from backends.kernels.elementwise import *
+    from backends.kernels.linalg import *
+    from backends.kernels.special import *
+
+_FACADE = (
+    "Backend",
+    "BackendUnavailableError",
+    "Config",
+    "ConfigError",
+    "Kernel",
+    "UnknownNameError",
+    "UnsupportedKernelError",
+    "WorkerDiedError",
+    "available",
+    "config_context",
+    "elementwise",
+    "get",
+    "get_config",
+    "linear_algebra",
+    "set_config",
+)
+
+
+def __getattr__(name: str) -> Any:
+    # Kernels are found when they are first asked for: the special functions import SciPy, which
+    # `import backends` must not.
+    from backends import kernels
+
+    if name == "__all__":
+        return [*_FACADE, *kernels.every()]
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("array-backends")
+    if not name.startswith("_") and name in kernels.every():
+        return globals().setdefault(name, kernels.find(name))
+    raise AttributeError(f"module 'backends' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from backends import kernels
+
+    return sorted({*globals(), *_FACADE, *kernels.every(), "__version__"})

@@ -1,0 +1,216 @@
+"""The contract of a backend.
+
+* One required method, ``run(kernel, *arrays, out=None)``. It returns what NumPy would return and
+  blocks until the result is complete, so that one clock is right everywhere.
+* ``unavailable()`` gives the reason why it cannot run here, with what would mend it, or None.
+* ``supports(kernel)`` gives True, or the reason why not.
+* ``asarray`` puts data where the backend works best, ``to_numpy`` brings it back; on a CPU both
+  give NumPy arrays.
+* Nothing falls back: a backend that cannot do what was asked raises. A benchmark that ran on
+  another backend would be a lie.
+* Calls from many threads at once are safe, and process-wide settings are left as they were.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, ClassVar, Literal, Self, TypeAlias
+
+import numpy as np
+
+from backends import arguments, blas
+from backends.kernel import NUMERIC_KINDS, Kernel
+
+__all__ = ["Backend", "Support", "count_jobs", "in_one_piece"]
+
+#: True, or the reason why not.
+Support: TypeAlias = Literal[True] | str
+
+#: More jobs a core than this is a mistake (a typing error, another machine's file), not a wish.
+MOST_JOBS_PER_CORE = 16
+
+#: Elements an operand up to which BLAS computes serially whatever its thread count: products of
+#: two such operands take at most 256 x 256 multiplications, and OpenBLAS begins with threads at
+#: 65,536 x 4 (interface/gemm.c), LU factors at 10,000 elements (interface/lapack/getrf.c).
+ALWAYS_SERIAL = 256
+
+
+class Backend(ABC):
+    """One way to run kernels; see the module's contract.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Parallel jobs, with joblib's meaning: -1 is all the cores this process may use, -2 all
+        but one.
+
+    Attributes
+    ----------
+    name : str
+        What configuration calls it.
+    n_jobs : int
+        Number of jobs it uses, at least 1.
+    """
+
+    name: ClassVar[str]
+    n_jobs: int
+
+    def __init__(self, n_jobs: int = -1) -> None:
+        self.n_jobs = count_jobs(n_jobs)
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Give the reason why it cannot run here and what would mend it, or None."""
+        return None
+
+    def supports(self, kernel: Kernel) -> Support:
+        """Give True, or the reason why it does not have `kernel`."""
+        return True
+
+    def divides(self, kernel: Kernel, *arrays: Any) -> bool:
+        """Tell whether this call would be shared among the jobs, or run in one piece."""
+        return True
+
+    @abstractmethod
+    def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
+        """Compute ``kernel(*arrays)`` and return when the result is complete.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The types that NumPy would raise, naming the argument.
+        """
+
+    def asarray(self, x: Any) -> Any:
+        """Put `x` where this backend works on it without moving it again."""
+        return np.asarray(x)
+
+    def to_numpy(self, x: Any) -> np.ndarray[Any, Any]:
+        """Bring `x` to ordinary memory as a NumPy array."""
+        return np.asarray(x)
+
+    def close(self) -> None:  # noqa: B027 - most backends keep nothing
+        """End what it keeps between calls (threads, processes, memory); the next call restarts."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}, n_jobs={self.n_jobs}>"
+
+
+def in_one_piece(
+    kernel: Kernel, arrays: tuple[Any, ...], out: Any = None, *, blas_threads: int = 1
+) -> Any:
+    """Run the kernel's reference as it is, with BLAS on `blas_threads` threads.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As NumPy, with the name of the argument at fault.
+    """
+    if out is not None:
+        return _into(kernel, arrays, out, blas_threads)
+    try:
+        if kernel.blas and _reaches_threads(arrays):
+            blas.acquire(blas_threads)
+            try:
+                result = kernel.reference(*arrays)
+            finally:
+                blas.release(blas_threads)
+        else:
+            result = kernel.reference(*arrays)
+        if isinstance(result, tuple) or result.dtype.kind in NUMERIC_KINDS:
+            return result
+    except (TypeError, ValueError, AttributeError) as error:
+        named = arguments.explain(kernel, error, arrays, None)
+        raise named from (None if named is not error else error.__cause__)
+    raise arguments.explain(kernel, TypeError(f"{kernel.name}: no number"), arrays, None)
+
+
+def _reaches_threads(arrays: tuple[Any, ...]) -> bool:
+    """Tell whether BLAS may start threads for `arrays` at all, and so must be told how many.
+
+    Setting the count and putting it back costs as much as multiplying two small matrices.
+    """
+    for x in arrays:  # noqa: SIM110 - any() takes longer than all the rest of a small call
+        if type(x) is not np.ndarray or x.size > ALWAYS_SERIAL:
+            return True
+    return False
+
+
+def _into(kernel: Kernel, arrays: tuple[Any, ...], out: Any, blas_threads: int) -> Any:
+    # Checked first: NumPy would compute on objects and write them before anyone could refuse.
+    for o in out if isinstance(out, tuple) else (out,):
+        if isinstance(o, np.ndarray) and o.dtype.kind not in NUMERIC_KINDS:
+            arguments.bind(kernel, arrays, out)
+    try:
+        if not kernel.blas:
+            return kernel.reference(*arrays, out=out)
+        with blas.limited(blas_threads):
+            return kernel.reference(*arrays, out=out)
+    except (TypeError, ValueError) as error:
+        named = arguments.explain(kernel, error, arrays, out)
+        raise named from (None if named is not error else error.__cause__)
+
+
+def count_jobs(n_jobs: int) -> int:
+    """Turn `n_jobs` (joblib's meaning) into a number of jobs.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Positive: that many. -1: all the cores this process may use, as ``joblib.cpu_count()``
+        counts them. -2: all but one, and so on.
+
+    Returns
+    -------
+    int
+        At least 1. More than there are cores draws a warning.
+
+    Raises
+    ------
+    TypeError
+        Not an integer.
+    ValueError
+        0, or more than 16 jobs a core.
+
+    Examples
+    --------
+    >>> count_jobs(1), count_jobs(-1) >= 1
+    (1, True)
+    """
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)):
+        raise TypeError(f"n_jobs must be an integer, not {n_jobs!r}")
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning: give a number of jobs, or -1 for all the cores")
+    if n_jobs == 1:
+        return 1
+    # Imported here: `import backends` must cost no more than `import numpy`.
+    import joblib
+
+    cores: int = joblib.cpu_count()
+    if n_jobs < 0:
+        return max(cores + 1 + int(n_jobs), 1)
+    if n_jobs > MOST_JOBS_PER_CORE * cores:
+        raise ValueError(
+            f"n_jobs={n_jobs} makes no sense on the {cores} core(s) this process may use: "
+            f"give at most {MOST_JOBS_PER_CORE * cores}, or -1 for all the cores"
+        )
+    if n_jobs > cores:
+        warnings.warn(
+            f"n_jobs={n_jobs} is more than the {cores} core(s) this process may use: the jobs "
+            "will take turns; -1 means all the cores",
+            stacklevel=3,
+        )
+    return int(n_jobs)

@@ -1,0 +1,149 @@
+"""How many threads BLAS runs: read and set at run time, and left as it was found.
+
+The count belongs to the process, not to the caller. So that callers who overlap in time do not
+undo each other, each says what it wants for as long as it runs; the smallest wish holds, and the
+last to leave puts back what was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Library", "acquire", "library", "limited", "release"]
+
+
+class Library(NamedTuple):
+    """The BLAS that NumPy calls, and the two functions that govern it."""
+
+    name: str
+    version: str
+    architecture: str
+    layer: str
+    get: Callable[[], int]
+    set: Callable[[int], object]
+
+
+@cache
+def library() -> Library | None:
+    """Find the BLAS library that NumPy uses, or None where none can be governed.
+
+    Apple's Accelerate, for one, has no thread count to set.
+
+    Examples
+    --------
+    >>> found = library()
+    >>> found is None or found.get() >= 1
+    True
+    """
+    # Imported here: `import backends` must cost no more than `import numpy`.
+    from pathlib import Path
+
+    from threadpoolctl import ThreadpoolController
+
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    # SciPy's and PyTorch's wheels may have loaded libraries of their own: prefer NumPy's.
+    home = Path(np.__file__).parent
+    near = (str(home), str(home.with_name("numpy.libs")))
+    controller = next((c for c in found if c.filepath.startswith(near)), *found[:1] or [None])
+    if controller is None:
+        return None
+    get, set_ = _direct(controller) or (controller.get_num_threads, controller.set_num_threads)
+    info = controller.info()
+    return Library(
+        name=controller.internal_api,
+        version=str(info.get("version") or "unknown"),
+        architecture=str(info.get("architecture") or "unknown"),
+        layer=str(info.get("threading_layer") or "unknown"),
+        get=get,
+        set=set_,
+    )
+
+
+def _direct(controller: Any) -> tuple[Callable[[], int], Callable[[int], object]] | None:
+    """OpenBLAS's own two functions, without threadpoolctl around them.
+
+    A small matmul takes about a microsecond; each look-up by threadpoolctl costs half of one.
+    """
+    import ctypes
+
+    for prefix in ("", "scipy_"):
+        for suffix in ("", "64_", "_64"):
+            name = f"{prefix}openblas_%s_num_threads{suffix}"
+            if hasattr(controller.dynlib, name % "get"):
+                get, set_ = (getattr(controller.dynlib, name % verb) for verb in ("get", "set"))
+                get.argtypes, get.restype = [], ctypes.c_int
+                set_.argtypes, set_.restype = [ctypes.c_int], None
+                return get, set_
+    return None
+
+
+_lock = threading.Lock()
+_wishes: list[int] = []
+_outside = 0
+
+
+def acquire(threads: int) -> None:
+    """Wish for `threads` BLAS threads until :func:`release` is called with the same number."""
+    global _outside
+    governed = library()
+    if governed is None:
+        return
+    with _lock:
+        current = governed.get()
+        if _wishes:
+            wanted = min(threads, *_wishes)
+        else:
+            _outside, wanted = current, threads
+        _wishes.append(threads)
+        if wanted != current:
+            governed.set(wanted)
+
+
+def release(threads: int) -> None:
+    """End a wish made with :func:`acquire`; the last one puts the old count back."""
+    governed = library()
+    if governed is None:
+        return
+    with _lock:
+        _wishes.remove(threads)
+        if _wishes:
+            governed.set(min(_wishes))
+        elif threads != _outside:
+            governed.set(_outside)
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Run a block with `threads` BLAS threads.
+
+    Examples
+    --------
+    >>> with limited(1):
+    ...     library() is None or library().get()
+    1
+    """
+    acquire(threads)
+    try:
+        yield
+    finally:
+        release(threads)
+
+
+def _after_fork() -> None:
+    # Another thread may have held the lock or a wish when the process forked; here it is gone.
+    global _lock
+    if _wishes and (governed := library()) is not None:
+        governed.set(_outside)
+    _wishes.clear()
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

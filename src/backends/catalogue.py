@@ -1,0 +1,54 @@
+"""Where each backend is: a name, and the class it stands for, nothing imported.
+
+Built-in engines and third-party ones (entry-point group ``array_backends``) take the same road:
+``"module:Class"``, imported when first used.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+
+__all__ = ["BUILT_IN", "GROUP", "locate", "names"]
+
+#: Entry-point group in which other packages offer backends.
+GROUP = "array_backends"
+
+BUILT_IN = {
+    "numpy": "backends.engines.serial:NumpyBackend",
+    "threads": "backends.engines.threads:ThreadsBackend",
+    "joblib": "backends.engines.processes:JoblibBackend",
+    "openmp": "backends.engines.openmp:OpenmpBackend",
+}
+
+
+def names() -> list[str]:
+    """Give the names of all backends, built-in ones first.
+
+    Examples
+    --------
+    >>> names()[:2]
+    ['numpy', 'threads']
+    """
+    return [*BUILT_IN, *_plugins()]
+
+
+def locate(name: str) -> str | None:
+    """Give ``"module:Class"`` of a backend, or None where there is no such name."""
+    return BUILT_IN.get(name) or _plugins().get(name)
+
+
+@cache
+def _plugins() -> dict[str, str]:
+    # Imported here: built-in backends do not need it, and it reads every installed package.
+    from importlib.metadata import entry_points
+
+    found: dict[str, str] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        taken = "is built in" if point.name in BUILT_IN else "was offered before"
+        if point.name in BUILT_IN or found.setdefault(point.name, point.value) != point.value:
+            source = point.dist.name if point.dist else point.value
+            warnings.warn(
+                f"backend {point.name!r} of {source} is left out: that name {taken}", stacklevel=2
+            )
+    return found

@@ -1,0 +1,341 @@
+"""Which backend, how many jobs: where a setting comes from, and which one wins.
+
+From strongest to weakest: :func:`config_context`, :func:`set_config`, the environment
+(``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``), a file (``backends.toml``, or ``[tool.backends]`` in
+``pyproject.toml``, in the current folder or the nearest one above that has it), the defaults.
+Within one source a choice for a kernel beats the general one; a stronger source beats both.
+Environment and file are read once, at the first use.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backends import catalogue, kernels
+from backends.errors import ConfigError, suggest
+from backends.kernel import Kernel
+
+__all__ = ["Config", "Setting", "config_context", "current", "get_config", "set_config"]
+
+DEFAULTS = {"backend": "numpy", "n_jobs": -1}
+FILE = "backends.toml"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value, and where it came from."""
+
+    value: Any
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.value!r} (from {self.source})"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one source sets: a checked subset of the keys."""
+
+    source: str
+    backend: str | None = None
+    n_jobs: int | None = None
+    kernels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Config:
+    """The settings in force, strongest source first.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        The sources, strongest first.
+    routes : dict
+        What each kernel resolved to; the registry's cache, valid as long as this object.
+
+    Examples
+    --------
+    >>> with config_context(backend="threads", n_jobs=2):
+    ...     print(get_config().n_jobs)
+    2 (from config_context)
+    """
+
+    __slots__ = ("layers", "routes")
+
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
+        self.layers = layers
+        self.routes: dict[Kernel, Callable[..., Any]] = {}
+
+    @property
+    def backend(self) -> Setting:
+        """The backend of every kernel that has none of its own."""
+        return self._first("backend")
+
+    @property
+    def n_jobs(self) -> Setting:
+        """The number of jobs, with joblib's meaning."""
+        return self._first("n_jobs")
+
+    def backend_for(self, kernel: str) -> Setting:
+        """Give the backend chosen for `kernel`, and where that was said."""
+        for layer in self.layers:
+            if kernel in layer.kernels:
+                return Setting(layer.kernels[kernel], f"{layer.source}, kernels.{kernel}")
+            if layer.backend is not None:
+                return Setting(layer.backend, layer.source)
+        return Setting(DEFAULTS["backend"], "the default")
+
+    def _first(self, key: str) -> Setting:
+        for layer in self.layers:
+            value = getattr(layer, key)
+            if value is not None:
+                return Setting(value, layer.source)
+        return Setting(DEFAULTS[key], "the default")
+
+    def __repr__(self) -> str:
+        named = {name: None for layer in self.layers for name in layer.kernels}
+        chosen = "".join(f", {name}: {self.backend_for(name)}" for name in named)
+        return f"<config backend: {self.backend}, n_jobs: {self.n_jobs}{chosen}>"
+
+
+class _Frame:
+    """One ``config_context``: its settings on top of those around it."""
+
+    __slots__ = ("config", "layer", "outer", "version")
+
+    def __init__(self, layer: Layer | None, outer: _Frame | None) -> None:
+        self.layer, self.outer = layer, outer
+        self.version = -1
+        self.config = Config(())
+
+    def layers(self) -> tuple[Layer, ...]:
+        own = () if self.layer is None else (self.layer,)
+        return own if self.outer is None else (*own, *self.outer.layers())
+
+
+_lock = threading.RLock()
+_process: Layer = Layer("set_config")
+_found: tuple[Layer, ...] | None = None
+_version = 0
+_base = _Frame(None, None)
+_frame: ContextVar[_Frame] = ContextVar("backends.config", default=_base)
+
+
+def current() -> Config:
+    """Give the settings in force here, resolved at most once for each change."""
+    frame = _frame.get()
+    if frame.version != _version:
+        with _lock:
+            # Version last: another thread must not see it before the settings are right.
+            version = _version
+            frame.config = Config((*frame.layers(), _process, *_outer_layers()))
+            frame.version = version
+    return frame.config
+
+
+def get_config() -> Config:
+    """Give the settings in force here, each with where it came from.
+
+    Raises
+    ------
+    ConfigError
+        The environment or the file says something that has no meaning.
+
+    Examples
+    --------
+    >>> get_config().backend.value in {"numpy", "threads", "joblib", "openmp"}
+    True
+    """
+    return current()
+
+
+@contextmanager
+def config_context(
+    *,
+    backend: str | None = None,
+    n_jobs: int | None = None,
+    kernels: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """Choose for the kernels called inside a ``with`` block, in this thread or task.
+
+    Parameters
+    ----------
+    backend : str, optional
+        Backend of all kernels in the block.
+    n_jobs : int, optional
+        Number of jobs, with joblib's meaning.
+    kernels : mapping of str to str, optional
+        Backends of single kernels.
+
+    Raises
+    ------
+    ConfigError
+        A value has the wrong type, or names no backend or kernel.
+
+    Notes
+    -----
+    A thread that is started inside the block begins with the settings of the process, as with
+    every context variable; :func:`set_config` reaches all threads.
+
+    Examples
+    --------
+    >>> import backends
+    >>> with config_context(backend="threads", kernels={"matmul": "openmp"}):
+    ...     backends.sqrt([1.0, 4.0])
+    array([1., 2.])
+    """
+    layer = make_layer("config_context", {"backend": backend, "n_jobs": n_jobs, "kernels": kernels})
+    token = _frame.set(_Frame(layer, _frame.get()))
+    try:
+        yield
+    finally:
+        _frame.reset(token)
+
+
+def set_config(**settings: Any) -> None:
+    """Choose for the whole process: all threads, until changed.
+
+    Parameters
+    ----------
+    backend : str, optional
+        Backend of all kernels.
+    n_jobs : int, optional
+        Number of jobs, with joblib's meaning.
+    kernels : mapping of str to str, optional
+        Backends of single kernels.
+
+    Raises
+    ------
+    ConfigError
+        A key or value is wrong. Nothing is changed then.
+
+    Notes
+    -----
+    What is not named keeps its value; None takes back what was set before.
+
+    Examples
+    --------
+    >>> set_config(backend="threads", n_jobs=2)
+    >>> get_config().backend.source
+    'set_config'
+    >>> set_config(backend=None, n_jobs=None)
+    """
+    global _process, _version
+    with _lock:
+        old = {"backend": _process.backend, "n_jobs": _process.n_jobs, "kernels": _process.kernels}
+        _process = make_layer("set_config", {**old, **settings})
+        _version += 1
+
+
+def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
+    """Check what `source` sets; None counts as not set.
+
+    Raises
+    ------
+    ConfigError
+        With the source, the key, and the nearest valid name.
+
+    Examples
+    --------
+    >>> make_layer("backends.toml", {"njobs": 2})
+    Traceback (most recent call last):
+    backends.errors.ConfigError: backends.toml: there is no setting 'njobs'; did you mean \
+'n_jobs'? Valid: backend, kernels, n_jobs
+    """
+    for key in settings:
+        if key not in ("backend", "n_jobs", "kernels"):
+            valid = ("backend", "n_jobs", "kernels")
+            raise ConfigError(f"{source}: {suggest(key, valid, what='setting')}")
+    backend, n_jobs = settings.get("backend"), settings.get("n_jobs")
+    table = settings.get("kernels")
+    if backend is not None:
+        _check_backend(source, "backend", backend)
+    if n_jobs is not None:
+        if isinstance(n_jobs, bool) or not isinstance(n_jobs, int):
+            raise ConfigError(f"{source}: n_jobs must be an integer, not {n_jobs!r}")
+        if n_jobs == 0:
+            raise ConfigError(
+                f"{source}: n_jobs = 0 has no meaning: give a number of jobs, or -1 for all cores"
+            )
+    if table is not None:
+        if not isinstance(table, Mapping):
+            raise ConfigError(
+                f'{source}: kernels must be a table of kernel = "backend", not {table!r}'
+            )
+        every = kernels.every() if table else {}
+        for kernel, chosen in table.items():
+            if kernel not in every:
+                raise ConfigError(f"{source}: kernels: {suggest(kernel, every, what='kernel')}")
+            _check_backend(source, f"kernels.{kernel}", chosen)
+    return Layer(source, backend, n_jobs, dict(table or {}))
+
+
+def _check_backend(source: str, key: str, name: Any) -> None:
+    if not isinstance(name, str):
+        raise ConfigError(f"{source}: {key} must be the name of a backend, not {name!r}")
+    if catalogue.locate(name) is None:
+        hint = suggest(name, catalogue.names(), what="backend")
+        raise ConfigError(f"{source}: {key} = {name!r}: {hint}")
+
+
+def _outer_layers() -> tuple[Layer, ...]:
+    global _found
+    if _found is None:
+        _found = (_read_environment(), *_read_file())
+    return _found
+
+
+def _read_environment() -> Layer:
+    known = {"BACKENDS_BACKEND": "backend", "BACKENDS_N_JOBS": "n_jobs"}
+    settings: dict[str, Any] = {}
+    names = []
+    for variable, value in os.environ.items():
+        if variable in known and value:
+            settings[known[variable]] = value
+            names.append(variable)
+        elif variable.startswith("BACKENDS_") and variable not in known:
+            text = suggest(variable, known, what="setting")
+            if "did you mean" in text:
+                warnings.warn(f"environment: {text}", stacklevel=2)
+    if "n_jobs" in settings:
+        try:
+            settings["n_jobs"] = int(settings["n_jobs"])
+        except ValueError:
+            raise ConfigError(
+                f"environment variable BACKENDS_N_JOBS={settings['n_jobs']!r} is not an integer"
+            ) from None
+    return make_layer(f"environment variable {' and '.join(sorted(names))}", settings)
+
+
+def _read_file() -> tuple[Layer, ...]:
+    # Imported here: it is only needed once, and not for `import backends`.
+    import tomllib
+
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        for name in (FILE, "pyproject.toml"):
+            path = folder / name
+            if not path.is_file():
+                continue
+            try:
+                content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+                if name == "pyproject.toml":
+                    # Not ours to judge: it may belong to another project above this one.
+                    continue
+                raise ConfigError(f"{path}: {error}") from None
+            if name == "pyproject.toml":
+                content = content.get("tool", {}).get("backends")
+                if content is None:
+                    continue
+                if not isinstance(content, Mapping):
+                    raise ConfigError(f"{path}: tool.backends must be a table, not {content!r}")
+            return (make_layer(str(path), content),)
+    return ()

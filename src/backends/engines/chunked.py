@@ -1,0 +1,274 @@
+"""Split, map, join: written once, for every engine that cuts arrays into chunks.
+
+An engine supplies :meth:`ChunkedBackend.map`, and, where memory is not shared, where operands and
+results live. A call is cut along one axis of the loop over items. Elementwise operands are first
+seen as NumPy's own iterator sees them: axes in memory order, neighbours merged. Each chunk then
+reaches the same inner loop, with the same strides, as the whole would have: results are
+bit-identical to serial ones.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from backends import arguments, blas
+from backends.arguments import Bound
+from backends.backend import Backend, in_one_piece
+from backends.engines import floating
+from backends.kernel import Kernel
+
+__all__ = ["Chunk", "ChunkedBackend", "compute", "working"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+#: Chunks a job: some cores are slower or busier than others, and small chunks even that out.
+CHUNKS_PER_JOB = 4
+
+_worker = threading.local()
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Mark the current thread as a worker: kernels called inside a kernel run in one piece."""
+    _worker.busy = True
+    try:
+        yield
+    finally:
+        _worker.busy = False
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One piece of one call: where to cut the operands, and what to compute on the pieces."""
+
+    kernel: Kernel
+    axis: int
+    start: int
+    stop: int
+    cut: tuple[bool, ...]
+
+    def of(self, arrays: Iterable[Any]) -> tuple[Any, ...]:
+        """Cut this chunk's piece out of each of `arrays`, results last."""
+        index = (*(slice(None),) * self.axis, slice(self.start, self.stop))
+        return tuple(x[index] if c else x for x, c in zip(arrays, self.cut, strict=True))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Operands and results as aligned views, of which `cut` are cut along `axis`."""
+
+    operands: tuple[Any, ...]
+    results: tuple[Array, ...]
+    views: tuple[Array, ...]
+    axis: int
+    length: int
+    cut: tuple[bool, ...]
+
+
+def compute(chunk: Chunk, operands: tuple[Any, ...], results: tuple[Array, ...]) -> set[str]:
+    """Compute one chunk into its piece of `results`; give the floating-point errors."""
+    pieces = chunk.of((*operands, *results))
+    arrays, outs = pieces[: len(operands)], pieces[len(operands) :]
+    with working(), floating.noted() as errors:
+        chunk.kernel.reference(*arrays, out=outs if len(outs) > 1 else outs[0])
+    return errors
+
+
+class ChunkedBackend(Backend):
+    """Cuts a call into chunks and computes them side by side; engines supply :meth:`map`.
+
+    Attributes
+    ----------
+    min_work : float
+        Least work in a chunk, in flops plus bytes moved. Calls with less than two such chunks
+        run in one piece: handing them out would cost more than it saves.
+    """
+
+    min_work: ClassVar[float]
+
+    def __init__(self, n_jobs: int = -1) -> None:
+        super().__init__(n_jobs)
+        self._owner = os.getpid()
+        self.start()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin with no workers: at first, and in a forked child, which has none of its own."""
+
+    @abstractmethod
+    def map(
+        self, chunks: list[Chunk], operands: tuple[Any, ...], results: tuple[Array, ...]
+    ) -> Iterable[set[str]]:
+        """Run :func:`compute` on every chunk, side by side; give what each returned.
+
+        Blocks until all chunks are done, also when one of them fails: after it returns or raises,
+        nothing writes to `results` any more.
+        """
+
+    def place(self, operand: Array) -> Array:
+        """Put an operand where the workers see it."""
+        return operand
+
+    def empty_like(self, prototype: Array) -> Array:
+        """Make an array for a result where the workers see it, of the prototype's layout."""
+        return prototype
+
+    def seen(self, array: Array) -> bool:
+        """Tell whether the workers see the memory of `array`."""
+        return True
+
+    def divides(self, kernel: Kernel, *arrays: Any) -> bool:
+        """Tell whether this call would be cut into two chunks or more."""
+        bound = arguments.bind(kernel, arrays)
+        return self._count(kernel, bound) > 1
+
+    def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
+        """Compute chunk by chunk, side by side; see :meth:`backends.backend.Backend.run`."""
+        if self._owner != os.getpid():
+            self._owner = os.getpid()
+            self.start()
+        arguments.plain(self.name, kernel, arrays)
+        bound = arguments.bind(kernel, arrays, out)
+        wanted = self._count(kernel, bound)
+        if wanted < 2:
+            return in_one_piece(kernel, bound.operands, out)
+        plan = self._plan(kernel, bound, wanted)
+        if plan is None:
+            return in_one_piece(kernel, bound.operands, out)
+        bounds = np.linspace(0, plan.length, min(wanted, plan.length) + 1).astype(int)
+        chunks = [
+            Chunk(kernel, plan.axis, int(start), int(stop), plan.cut)
+            for start, stop in pairwise(bounds)
+        ]
+        with blas.limited(1) if kernel.blas else nullcontext():
+            errors = set().union(*self.map(chunks, plan.operands, plan.views))
+        results = plan.results
+        if bound.outs is not None:
+            for given, computed in zip(bound.outs, results, strict=True):
+                if computed is not given:
+                    np.copyto(given, computed, casting="same_kind")
+            results = bound.outs
+        floating.report(errors, kernel.name)
+        if len(results) == 1:
+            return results[0]
+        return bound.result_type(*results) if bound.result_type is not tuple else results
+
+    def _count(self, kernel: Kernel, bound: Bound) -> int:
+        """Count the chunks that the work of a call is worth."""
+        if self.n_jobs == 1 or getattr(_worker, "busy", False):
+            return 1
+        items = float(np.prod(bound.loop, dtype=float))
+        moved = items * sum(np.prod(shape, dtype=float) * d.itemsize for shape, d in bound.items)
+        moved += sum(x.nbytes for x in bound.operands if isinstance(x, np.ndarray))
+        work = kernel.flops(*bound.operands) + moved
+        # One matrix is cut once a job: each piece packs the other factor again.
+        most = self.n_jobs * (CHUNKS_PER_JOB if items > 1 or not kernel.rows else 1)
+        return int(min(work // self.min_work, most))
+
+    def _plan(self, kernel: Kernel, bound: Bound, wanted: int) -> _Plan | None:
+        if not any(kernel.core):
+            return self._plan_elements(bound, wanted)
+        if bound.loop:
+            return self._plan_stack(kernel, bound, wanted)
+        if kernel.rows and bound.operands[0].ndim == kernel.core[0]:
+            return self._plan_rows(bound)
+        return None
+
+    def _plan_elements(self, bound: Bound, wanted: int) -> _Plan:
+        # Read-only views: nditer otherwise demands that operands which are written do not overlap.
+        arrays = [x for x in bound.operands if isinstance(x, np.ndarray)]
+        (_, dtype), out = bound.items[0], None
+        if bound.outs is not None and self._writable_in_place(bound.outs[0], arrays):
+            out = bound.outs[0]
+        prototype = _iterate(arrays, out, dtype, bound.loop).operands[len(arrays)]
+        result = out if out is not None else self.empty_like(prototype)
+        views = list(_iterate(arrays, result, dtype, bound.loop).itviews)
+        view = views.pop()
+        placed = {id(x): self.place(v) for x, v in zip(arrays, views, strict=True)}
+        operands = tuple(placed.get(id(x), x) for x in bound.operands)
+        axis = next((i for i, n in enumerate(view.shape) if n >= wanted), None)
+        if axis is None:
+            axis = int(np.argmax(view.shape))
+        cut = (*(isinstance(x, np.ndarray) for x in operands), True)
+        return _Plan(operands, (result,), (view,), axis, view.shape[axis], cut)
+
+    def _plan_stack(self, kernel: Kernel, bound: Bound, wanted: int) -> _Plan:
+        operands = []
+        cut = []
+        for x, core in zip(bound.operands, kernel.core, strict=True):
+            has_loop = x.ndim > core
+            if has_loop:
+                x = np.broadcast_to(x, (*bound.loop, *x.shape[x.ndim - core :]))
+            operands.append(self.place(x))
+            cut.append(has_loop)
+        results = self._results(bound, list(bound.operands))
+        axis = next((i for i, n in enumerate(bound.loop) if n >= wanted), None)
+        if axis is None:
+            axis = int(np.argmax(bound.loop))
+        cut += [True] * len(results)
+        return _Plan(tuple(operands), results, results, axis, bound.loop[axis], tuple(cut))
+
+    def _plan_rows(self, bound: Bound) -> _Plan:
+        operands = tuple(self.place(x) for x in bound.operands)
+        results = self._results(bound, list(bound.operands))
+        cut = (True, *(False,) * (len(operands) - 1), *(True,) * len(results))
+        return _Plan(operands, results, results, 0, operands[0].shape[0], cut)
+
+    def _results(self, bound: Bound, arrays: list[Array]) -> tuple[Array, ...]:
+        """Give the caller's own arrays where chunks may be written to them, or new ones."""
+        new = [None] * len(bound.items) if bound.outs is None else list(bound.outs)
+        return tuple(
+            out
+            if out is not None and self._writable_in_place(out, arrays, aligned=False)
+            else self.empty_like(np.empty((*bound.loop, *shape), dtype))
+            for out, (shape, dtype) in zip(new, bound.items, strict=True)
+        )
+
+    def _writable_in_place(self, out: Array, arrays: list[Array], *, aligned: bool = True) -> bool:
+        """Tell whether chunks may write to `out` while others still read the operands.
+
+        An operand that is `out` itself, element for element, is read before it is written;
+        any other overlap would be read after.
+        """
+        if not self.seen(out):
+            return False
+        return not any(
+            np.may_share_memory(out, x) and not (aligned and _same_elements(out, x)) for x in arrays
+        )
+
+
+def _same_elements(a: Array, b: Array) -> bool:
+    return (
+        a.__array_interface__["data"] == b.__array_interface__["data"]
+        and a.shape == b.shape
+        and a.strides == b.strides
+        and a.dtype == b.dtype
+    )
+
+
+def _iterate(
+    arrays: list[Array], out: Array | None, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> np.nditer:
+    read, write = (
+        ["readonly", "no_subtype"],
+        ["writeonly", "allocate", "no_broadcast", "no_subtype"],
+    )
+    flags: Any = [read] * len(arrays) + [write]
+    dtypes = [None] * len(arrays) + [None if out is not None else dtype]
+    return np.nditer(
+        [*arrays, out],
+        flags=["zerosize_ok"],
+        op_flags=flags,
+        op_dtypes=dtypes,
+        itershape=shape,
+        order="K",
+    )

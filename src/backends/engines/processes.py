@@ -1,0 +1,168 @@
+"""Backend ``joblib``: chunks on joblib's loky processes, arrays in shared memory.
+
+A worker is sent a kernel's name, a few numbers that say where the arrays are, and which piece is
+its own. It reads its operands from shared memory and writes its result there; no array passes
+through a pipe. Results stay in shared memory, so that the next call need not copy them in.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from backends import blas
+from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
+from backends.engines.shared import BLOCK, Attachments, Block, Pool, Reference
+from backends.errors import WorkerDiedError
+
+__all__ = ["JoblibBackend"]
+
+#: Seconds after which an idle worker ends; a later call starts another. As joblib's default.
+IDLE_SECONDS = 300
+
+
+class JoblibBackend(ChunkedBackend):
+    """A persistent pool of `n_jobs` processes.
+
+    Results lie in shared memory for as long as they are used; :meth:`asarray` puts inputs there
+    too, and then nothing is copied. A process that is forked while it holds such arrays shares
+    them with its child, unlike ordinary ones: copy what the child is to change.
+
+    Examples
+    --------
+    >>> import backends, numpy as np
+    >>> with backends.get("joblib", n_jobs=2) as engine:
+    ...     x = engine.asarray(np.zeros(1_000_000))
+    ...     float(engine.run(backends.cos, x).mean())
+    1.0
+    """
+
+    name = "joblib"
+
+    # A call costs some milliseconds to hand out and, for ordinary arrays, a copy of the inputs.
+    # `backends bench add sin gammaln --backend joblib --size 100000,300000,1000000,3000000`
+    # shows where it begins to pay.
+    min_work: ClassVar[float] = 2.0**24
+
+    def __init__(self, n_jobs: int = -1, *, block: Block = BLOCK) -> None:
+        self._block = block
+        super().__init__(n_jobs)
+
+    def start(self) -> None:
+        """Begin with no processes and no shared memory; see :meth:`ChunkedBackend.start`."""
+        self._lock = threading.Lock()
+        self._executor: Any = None
+        self._memory = Pool(self._block)
+
+    def asarray(self, x: Any) -> Array:
+        """Put `x` in shared memory, where it is used without copying; it is found there again."""
+        array = np.asarray(x)
+        return array if self.seen(array) else self._memory.copy(array)
+
+    def to_numpy(self, x: Any) -> Array:
+        """Copy `x` to ordinary memory, where it outlives this backend's pool and forks apart."""
+        return np.array(x) if self.seen(x) else np.asarray(x)
+
+    def seen(self, array: Array) -> bool:
+        """Tell whether `array` lies in shared memory of this backend."""
+        return self._memory.find(array) is not None
+
+    def place(self, operand: Array) -> Array:
+        """Copy an operand to shared memory unless it lies there."""
+        return operand if self.seen(operand) else self._memory.copy(operand)
+
+    def empty_like(self, prototype: Array) -> Array:
+        """Make a result's array in shared memory."""
+        return self._memory.empty(prototype.shape, prototype.dtype, prototype.strides)
+
+    def map(
+        self, chunks: list[Chunk], operands: tuple[Any, ...], results: tuple[Array, ...]
+    ) -> list[set[str]]:
+        """Compute the chunks in the processes; see :meth:`ChunkedBackend.map`."""
+        places = tuple(self._where(x) for x in operands), tuple(self._where(x) for x in results)
+        tasks = [(chunk, *places, self._memory.names()) for chunk in chunks]
+        futures = [self._first(tasks[0])]
+        try:
+            futures += [self._running().submit(_work, *task) for task in tasks[1:]]
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            self._kill()
+            raise WorkerDiedError(
+                f"joblib: a worker process died while computing {chunks[0].kernel.name}: killed "
+                "from outside, or by the system for want of memory. Nothing was returned; the "
+                "next call starts new workers (fewer n_jobs need less memory)"
+            ) from error
+        except Exception:
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            raise
+        except BaseException:
+            # Ctrl-C: a chunk may take minutes, and memory it writes to must not be used again.
+            self._kill()
+            raise
+
+    def close(self) -> None:
+        """End the processes and give idle shared memory back."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=True)
+        self._memory.trim()
+
+    def _kill(self) -> None:
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=True, kill_workers=True)
+
+    def _where(self, x: Any) -> Any:
+        return self._memory.find(x) if isinstance(x, np.ndarray) else x
+
+    def _first(self, task: tuple[Any, ...]) -> Any:
+        try:
+            return self._running().submit(_work, *task)
+        except BrokenProcessPool:
+            # A worker died since the last call, when there was nothing to lose: start others.
+            self._kill()
+            return self._running().submit(_work, *task)
+
+    def _running(self) -> Any:
+        # Its own executor, not joblib.Parallel: that one makes a folder in /dev/shm at each call,
+        # and loky's reusable one is restarted whenever the program's own joblib calls differ.
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        with self._lock:
+            if self._executor is None:
+                self._executor = ProcessPoolExecutor(
+                    max_workers=self.n_jobs,
+                    timeout=IDLE_SECONDS,
+                    initializer=_initialize,
+                )
+            return self._executor
+
+
+@cache
+def _attachments() -> Attachments:
+    return Attachments()
+
+
+def _initialize() -> None:
+    """Prepare a worker: one BLAS thread, and Ctrl-C is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    blas.acquire(1)
+
+
+def _work(
+    chunk: Chunk, operands: tuple[Any, ...], results: tuple[Reference, ...], names: frozenset[str]
+) -> set[str]:
+    attachments = _attachments()
+    attachments.keep(names)
+    arrays = tuple(attachments.array(x) if isinstance(x, Reference) else x for x in operands)
+    return compute(chunk, arrays, tuple(attachments.array(x) for x in results))

@@ -1,0 +1,34 @@
+"""Backend ``numpy``: one core, one BLAS thread. The honest baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backends.backend import Backend, in_one_piece
+from backends.kernel import Kernel
+
+__all__ = ["NumpyBackend"]
+
+
+class NumpyBackend(Backend):
+    """NumPy and SciPy as they are, with BLAS pinned to one thread while a kernel runs.
+
+    Examples
+    --------
+    >>> import backends
+    >>> NumpyBackend().run(backends.sqrt, [1.0, 4.0])
+    array([1., 2.])
+    """
+
+    name = "numpy"
+
+    def __init__(self, n_jobs: int = 1) -> None:
+        super().__init__(1)
+
+    def divides(self, kernel: Kernel, *arrays: Any) -> bool:
+        """Tell that nothing is shared out: there is one job."""
+        return False
+
+    def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
+        """Compute in the calling thread; see :meth:`backends.backend.Backend.run`."""
+        return in_one_piece(kernel, arrays, out)

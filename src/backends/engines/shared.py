@@ -1,0 +1,221 @@
+"""Arrays in memory that other processes map: made, found again, reused, never left behind.
+
+On Linux the memory is anonymous (``memfd_create``): it has no name in /dev/shm that could be left
+behind by a kill -9, and is not bound by the size of that mount (64 MB in a default container).
+Workers open it through the owner's entry in /proc. Elsewhere ``multiprocessing.shared_memory``
+gives named blocks, which its resource tracker removes when their owner has died.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import mmap
+import os
+import sys
+import threading
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any, TypeAlias
+
+import numpy as np
+
+__all__ = ["Attachments", "Pool", "Reference"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+_serial = itertools.count()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a worker needs to see an array: a few words instead of the data."""
+
+    block: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str
+
+
+class _AnonymousBlock:
+    """Memory without a name, known by its owner's process and file descriptor."""
+
+    def __init__(self, size: int) -> None:
+        self._fd = os.memfd_create("array-backends", os.MFD_CLOEXEC)
+        self._close = weakref.finalize(self, os.close, self._fd)
+        os.ftruncate(self._fd, size)
+        self.buffer: Any = mmap.mmap(self._fd, size)
+        self.size = size
+        # The serial number tells apart blocks that got the same descriptor one after another.
+        self.name = f"/proc/{os.getpid()}/fd/{self._fd}#{next(_serial)}"
+
+    def free(self) -> None:
+        # Cut to nothing first: the pages go back at once, though workers may still map them.
+        os.ftruncate(self._fd, 0)
+        self._close()
+
+    @staticmethod
+    def attach(name: str) -> tuple[Any, Any]:
+        fd = os.open(name.partition("#")[0], os.O_RDWR | os.O_CLOEXEC)
+        try:
+            mapped = mmap.mmap(fd, 0)
+        finally:
+            os.close(fd)
+        return mapped, mapped
+
+
+class _NamedBlock:
+    """A block of ``multiprocessing.shared_memory``."""
+
+    def __init__(self, size: int) -> None:
+        memory = SharedMemory(create=True, size=size)
+        self.free = weakref.finalize(self, _remove, memory)
+        self.buffer: Any = memory.buf
+        self.size = size
+        self.name = memory.name
+
+    @staticmethod
+    def attach(name: str) -> tuple[Any, Any]:
+        if sys.version_info >= (3, 13):
+            memory = SharedMemory(name=name, track=False)
+        else:
+            # Before 3.13 attaching registers the block as if it were the worker's own, and the
+            # worker's tracker would remove it under its owner.
+            register, resource_tracker.register = resource_tracker.register, lambda *_: None
+            try:
+                memory = SharedMemory(name=name)
+            finally:
+                resource_tracker.register = register
+        return memory, memory.buf
+
+
+def _remove(memory: SharedMemory) -> None:
+    memory.unlink()
+    try:
+        memory.close()
+    except BufferError:
+        # A result is still in use, at the program's end as a rule: it goes when that goes, and
+        # SharedMemory must not try again and complain.
+        setattr(memory, "close", lambda: None)  # noqa: B010
+
+
+Block: TypeAlias = type[_AnonymousBlock] | type[_NamedBlock]
+#: The kind of block on this system.
+BLOCK: Block = _AnonymousBlock if hasattr(os, "memfd_create") else _NamedBlock
+
+
+class Pool:
+    """The shared blocks of one owner.
+
+    A block is leased to one array and comes back when that array and all its views are gone.
+    Blocks that came back are kept for the next array that fits, since fresh memory costs as much
+    as the arithmetic on it; what does not fit the next request is given back to the system, so
+    that never more lies idle than the latest calls used.
+    """
+
+    def __init__(self, block: Block = BLOCK) -> None:
+        self._block = block
+        self._lock = threading.RLock()
+        self._leased: dict[int, _AnonymousBlock | _NamedBlock] = {}
+        self._idle: list[_AnonymousBlock | _NamedBlock] = []
+        # Leases end inside the garbage collector, at any time: only noted there, without a lock.
+        self._ended: deque[int] = deque()
+        self._open = True
+
+    def empty(self, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...]) -> Array:
+        """Make an uninitialised array in shared memory, with positive `strides` in bytes."""
+        dtype = np.dtype(dtype)
+        size = dtype.itemsize + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        with self._lock:
+            block = self._take(max(size, 1))
+            lease = (ctypes.c_char * block.size).from_buffer(block.buffer)
+            address = ctypes.addressof(lease)
+            self._leased[address] = block
+            finalizer = weakref.finalize(lease, self._ended.append, address)
+            finalizer.atexit = False
+        return np.ndarray(shape, dtype, lease, 0, strides)  # type: ignore[arg-type]
+
+    def copy(self, array: Array) -> Array:
+        """Copy an array to shared memory; axes of stride 0 are not expanded."""
+        index = tuple(
+            slice(0, 1) if stride == 0 and n > 1 else slice(None)
+            for n, stride in zip(array.shape, array.strides, strict=True)
+        )
+        compact = array[index]
+        # Strides of an ordinary array in the same memory order: an untouched one costs nothing.
+        order = np.empty_like(compact, order="K", subok=False).strides
+        shared = self.empty(compact.shape, array.dtype, order)
+        np.copyto(shared, compact)
+        return np.broadcast_to(shared, array.shape) if index else shared
+
+    def find(self, array: Array) -> Reference | None:
+        """Tell where in shared memory `array` lies, or None if it lies elsewhere."""
+        low, high = np.lib.array_utils.byte_bounds(array)
+        with self._lock:
+            self._collect()
+            for address, block in self._leased.items():
+                if address <= low and high <= address + block.size:
+                    start = array.__array_interface__["data"][0]
+                    return Reference(
+                        block.name, start - address, array.shape, array.strides, array.dtype.str
+                    )
+        return None
+
+    def names(self) -> frozenset[str]:
+        """Give the names of the blocks that exist; workers drop what they hold besides."""
+        with self._lock:
+            blocks = [*self._leased.values(), *self._idle]
+        return frozenset(block.name for block in blocks)
+
+    def trim(self) -> None:
+        """Give idle blocks back to the system."""
+        with self._lock:
+            self._collect()
+            idle, self._idle = self._idle, []
+        for block in idle:
+            block.free()
+
+    def _take(self, size: int) -> _AnonymousBlock | _NamedBlock:
+        self._collect()
+        fitting = [b for b in self._idle if size <= b.size <= 1.25 * size + mmap.PAGESIZE]
+        if fitting:
+            best = min(fitting, key=lambda b: b.size)
+            self._idle.remove(best)
+            return best
+        self.trim()
+        return self._block(size)
+
+    def _collect(self) -> None:
+        while self._ended:
+            self._idle.append(self._leased.pop(self._ended.popleft()))
+
+
+class Attachments:
+    """The blocks that one worker has mapped, kept while their owner keeps them."""
+
+    def __init__(self) -> None:
+        self._mapped: dict[str, tuple[Any, Any]] = {}
+
+    def array(self, reference: Reference) -> Array:
+        """Give the array that `reference` means, without copying."""
+        name = reference.block
+        if name not in self._mapped:
+            block = _AnonymousBlock if name.startswith("/proc/") else _NamedBlock
+            self._mapped[name] = block.attach(name)
+        return np.ndarray(
+            reference.shape,
+            np.dtype(reference.dtype),
+            self._mapped[name][1],
+            reference.offset,
+            reference.strides,
+        )
+
+    def keep(self, names: frozenset[str]) -> None:
+        """Drop every block that is not among `names`."""
+        for name in self._mapped.keys() - names:
+            # The memory itself goes when the last array on it has gone, at once as a rule.
+            del self._mapped[name]

@@ -1,0 +1,308 @@
+"""A kernel is a documented function: its body is the reference, a decorator adds the data.
+
+* The body computes with NumPy or SciPy on whatever it is given: it is the serial baseline, the
+  oracle of every test, and (through NumPy's dispatch protocols) the GPU implementation.
+* The data say what it costs, how it divides, what its inputs look like and how exact it must be.
+* Calling a kernel runs it on the backend that the configuration chooses; how it is chosen is not
+  known here: :mod:`backends.registry` puts the dispatcher in (see ``Kernel.dispatcher``).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from backends import accuracy
+
+__all__ = ["REGISTERED", "Inputs", "Kernel", "elementwise", "linear_algebra"]
+
+Arrays: TypeAlias = tuple[Any, ...]
+#: ``inputs(size, dtype, rng)`` makes the arrays of one benchmark case.
+Inputs: TypeAlias = Callable[[int, np.dtype[Any], np.random.Generator], Arrays]
+#: ``error(actual, expected, arrays)`` in units of the result's machine epsilon.
+ErrorMeasure: TypeAlias = Callable[[Any, Any, Arrays], float]
+
+#: Every kernel that has been defined, by name. :mod:`backends.kernels` fills it with ours.
+REGISTERED: dict[str, Kernel] = {}
+
+REAL = ("float32", "float64")
+REAL_AND_COMPLEX = (*REAL, "complex128")
+#: ``dtype.kind`` of what kernels compute on: bool, integers, floating point, complex.
+NUMERIC_KINDS = "biufc"
+
+
+class Kernel:
+    """A function that runs on the configured backend, with its reference and its data.
+
+    Kernels are made by the decorators :func:`elementwise` and :func:`linear_algebra`.
+
+    Attributes
+    ----------
+    name, family : str
+        The function's name, and the table it belongs to.
+    reference : callable
+        ``reference(*arrays, out=None)``: the undispatched NumPy or SciPy body.
+    parameters : tuple of str
+        Names of the array arguments.
+    core : tuple of int
+        For each argument, how many trailing dimensions one item takes: 0 for elementwise kernels,
+        2 for matrices. The dimensions before are the loop over which work is divided.
+    rows : bool
+        Whether row i of the result depends only on row i of the first argument, so that a single
+        matrix divides too.
+    blas : bool
+        Whether the body reaches BLAS or LAPACK, so that their thread count matters.
+    dtypes : tuple of str
+        The dtypes it is offered, tested and timed in.
+    cases : mapping of str to callable
+        Benchmark inputs: ``cases[case](size, dtype, rng)`` gives the arrays.
+    size : int
+        Default size of the benchmark: elements, or the order n of the matrices.
+    tolerance : float
+        Largest error against the reference, in units of machine epsilon, that is still right.
+    """
+
+    #: ``dispatcher(kernel, arrays, out, backend, n_jobs)``; set once by backends.registry.
+    dispatcher: ClassVar[Callable[..., Any]]
+
+    def __init__(
+        self,
+        reference: Callable[..., Any],
+        *,
+        family: str,
+        core: tuple[int, ...],
+        cases: Mapping[str, Inputs],
+        flops: Callable[..., float],
+        size: int,
+        dtypes: tuple[str, ...],
+        tolerance: float,
+        error: ErrorMeasure,
+        rows: bool = False,
+        blas: bool = False,
+    ) -> None:
+        functools.update_wrapper(self, reference)
+        code = reference.__code__
+        self.name: str = str(reference.__name__)
+        self.reference = reference
+        self.parameters: tuple[str, ...] = code.co_varnames[: code.co_posonlyargcount]
+        self.family = family
+        self.core = core
+        self.cases = cases
+        self.size = size
+        self.dtypes = dtypes
+        self.tolerance = tolerance
+        self.rows = rows
+        self.blas = blas
+        self._item_flops = flops
+        self._error = error
+        if len(self.parameters) != len(core):
+            raise TypeError(
+                f"kernel {self.name}: declare its {len(core)} array argument(s) positional-only: "
+                f"def {self.name}({', '.join(f'x{i + 1}' for i in range(len(core)))}, /, out=None)"
+            )
+        if REGISTERED.setdefault(self.name, self) is not self:
+            raise ValueError(
+                f"kernel {self.name} is already defined in {REGISTERED[self.name].__module__}: "
+                "choose another name"
+            )
+
+    def __call__(
+        self,
+        *arrays: Any,
+        out: Any = None,
+        backend: str | None = None,
+        n_jobs: int | None = None,
+    ) -> Any:
+        """Run on the configured backend, or for this call on `backend` with `n_jobs`."""
+        return Kernel.dispatcher(self, arrays, out, backend, n_jobs)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}({', '.join(self.parameters)}, /, out=None): {self.family}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # A module's kernel is pickled by name. One from a script, a notebook or inside a function
+        # cannot be imported by a worker process: it is made there again from its function, which
+        # cloudpickle carries.
+        module = sys.modules.get(self.__module__)
+        if self.__module__ != "__main__" and getattr(module, self.name, None) is self:
+            return str(self.name)
+        data = {
+            key: getattr(self, key)
+            for key in ("family", "core", "cases", "size", "dtypes", "tolerance", "rows", "blas")
+        }
+        data.update(flops=self._item_flops, error=self._error)
+        return _rebuild, (self.reference, data)
+
+    def flops(self, *arrays: Any) -> float:
+        """Count the floating-point operations of one call, nominally (complex ones as four).
+
+        Examples
+        --------
+        >>> import backends, numpy as np
+        >>> backends.matmul.flops(np.ones((4, 3)), np.ones((3, 5)))
+        120.0
+        """
+        operands = [np.asarray(x) for x in arrays]
+        cores = [x.shape[max(x.ndim - c, 0) :] for x, c in zip(operands, self.core, strict=True)]
+        loops = [x.shape[: max(x.ndim - c, 0)] for x, c in zip(operands, self.core, strict=True)]
+        items = float(np.prod(np.broadcast_shapes(*loops), dtype=float))
+        weight = 4.0 if any(x.dtype.kind == "c" for x in operands) else 1.0
+        return items * weight * self._item_flops(*cores)
+
+    def bytes_moved(self, result: Any, *arrays: Any) -> float:
+        """Count the bytes of one call: every input read once, every result written once."""
+        results = result if isinstance(result, tuple) else (result,)
+        return float(sum(np.asarray(x).nbytes for x in (*arrays, *results)))
+
+    def inputs(self, case: str, size: int, dtype: DTypeLike, seed: int = 0) -> Arrays:
+        """Make the arrays of benchmark `case` ("elements", "matrix" or "stack").
+
+        Parameters
+        ----------
+        case : str
+            One of ``cases``.
+        size : int
+            Number of elements, or order of the matrices.
+        dtype : dtype
+            One of ``dtypes``.
+        seed : int
+            Of the random numbers: the same seed gives the same arrays.
+        """
+        return self.cases[case](size, np.dtype(dtype), np.random.default_rng(seed))
+
+    def error(self, actual: Any, expected: Any, *arrays: Any) -> float:
+        """Measure the largest error of `actual`, in units of machine epsilon.
+
+        NaN or infinity in the wrong place, a wrong shape or a wrong dtype is an infinite error.
+        """
+        return self._error(actual, expected, arrays)
+
+    def probe(self, *arrays: Any) -> Any:
+        """Ask the reference itself for the dtype and item shape of the result, without computing.
+
+        Every argument keeps its dtype and its trailing `core` dimensions; those before are
+        replaced by one of length 0, which the result has then too. A vector where a matrix could
+        be has none to replace, and a Python scalar stays as it is, since it promotes weakly.
+        """
+        with np.errstate(all="ignore"):
+            return self.reference(*map(_hollow, arrays, self.core))
+
+
+def _rebuild(reference: Callable[..., Any], data: dict[str, Any]) -> Kernel:
+    REGISTERED.pop(reference.__name__, None)
+    return Kernel(reference, **data)
+
+
+def _hollow(x: Any, core: int) -> Any:
+    if isinstance(x, (bool, int, float, complex)) and not isinstance(x, np.generic):
+        return x
+    a = np.asarray(x)
+    if a.ndim < core:
+        return np.zeros(a.shape, a.dtype)
+    return np.zeros((0, *a.shape[a.ndim - core :]), a.dtype)
+
+
+def elementwise(
+    *,
+    domain: tuple[float, float] | tuple[tuple[float, float], ...],
+    flops: float,
+    dtypes: tuple[str, ...] = REAL,
+    tolerance: float = 4.0,
+    crosses_zero: bool = False,
+    family: str = "elementwise",
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Make a kernel of a function that treats each element alone.
+
+    Parameters
+    ----------
+    domain : pair of float, or one pair for each argument
+        Interval from which benchmark inputs are drawn, uniformly.
+    flops : float
+        Nominal floating-point operations an element.
+    dtypes : tuple of str
+        The dtypes it is offered in.
+    tolerance : float
+        Largest error in units of machine epsilon.
+    crosses_zero : bool
+        Measure the error against 1 where the result is below 1: near a zero in the middle of the
+        domain a relative error says nothing.
+    family : str
+        The table it belongs to.
+
+    Examples
+    --------
+    >>> import backends, numpy as np
+    >>> @backends.elementwise(domain=(0.0, 1.0), flops=3)
+    ... def logistic_step(x, /, out=None):
+    ...     "One step of the logistic map, ``4 x (1 - x)``."
+    ...     return np.multiply(4.0 * x, 1.0 - np.asarray(x), out=out)
+    >>> float(logistic_step(0.5, backend="threads"))
+    1.0
+    """
+
+    def decorate(reference: Callable[..., Any]) -> Kernel:
+        count = reference.__code__.co_posonlyargcount
+        domains = domain if isinstance(domain[0], tuple) else (domain,) * count
+
+        def inputs(size: int, dtype: np.dtype[Any], rng: np.random.Generator) -> Arrays:
+            return tuple(_uniform(low, high, size, dtype, rng) for low, high in domains)
+
+        return Kernel(
+            reference,
+            family=family,
+            core=(0,) * count,
+            cases={"elements": inputs},
+            flops=lambda *_: float(flops),
+            size=4_000_000,
+            dtypes=dtypes,
+            tolerance=tolerance,
+            error=functools.partial(accuracy.elementwise_error, floor=1.0 if crosses_zero else 0.0),
+        )
+
+    return decorate
+
+
+def linear_algebra(
+    *,
+    core: tuple[int, ...],
+    flops: Callable[..., float],
+    cases: Mapping[str, Inputs],
+    size: int = 1000,
+    dtypes: tuple[str, ...] = REAL_AND_COMPLEX,
+    tolerance: float = 50.0,
+    error: ErrorMeasure = accuracy.normwise_error,
+    rows: bool = False,
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Make a kernel of a function on matrices, or on stacks of them; see :class:`Kernel`.
+
+    `flops` takes the core shape of each argument and counts one item.
+    """
+    return functools.partial(
+        Kernel,
+        family="linear algebra",
+        core=core,
+        cases=cases,
+        flops=flops,
+        size=size,
+        dtypes=dtypes,
+        tolerance=tolerance,
+        error=error,
+        rows=rows,
+        blas=True,
+    )
+
+
+def _uniform(
+    low: float, high: float, size: int, dtype: np.dtype[Any], rng: np.random.Generator
+) -> np.ndarray[Any, Any]:
+    if dtype.kind == "c":
+        return (rng.uniform(low, high, size) + 1j * rng.uniform(low, high, size)).astype(dtype)
+    x = rng.random(size, dtype=dtype.type)
+    x *= dtype.type(high - low)
+    x += dtype.type(low)
+    return x

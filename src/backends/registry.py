@@ -1,0 +1,154 @@
+"""From a name to a backend that runs, and from a kernel call to the backend it is for."""
+
+from __future__ import annotations
+
+import threading
+from importlib import import_module
+from typing import Any
+
+from backends import catalogue, config
+from backends.backend import Backend
+from backends.errors import (
+    BackendUnavailableError,
+    ConfigError,
+    UnknownNameError,
+    UnsupportedKernelError,
+    suggest,
+)
+from backends.kernel import Kernel
+
+__all__ = ["available", "get", "reasons"]
+
+_lock = threading.RLock()
+_backends: dict[tuple[str, int], Backend] = {}
+
+
+def get(name: str, n_jobs: int | None = None) -> Backend:
+    """Give the backend called `name`, the same object for the same number of jobs.
+
+    Parameters
+    ----------
+    name : str
+        One of ``backends list``.
+    n_jobs : int, optional
+        Number of jobs, with joblib's meaning; what the configuration says if left out.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such backend; the message has the nearest name and the list.
+    BackendUnavailableError
+        It cannot run here; the message says why and what would mend it.
+    ValueError
+        `n_jobs` is 0, or more than makes sense on this machine.
+
+    Examples
+    --------
+    >>> import backends
+    >>> backends.get("threads", n_jobs=1).run(backends.sqrt, [1.0, 4.0])
+    array([1., 2.])
+    """
+    if n_jobs is None:
+        setting = config.current().n_jobs
+        try:
+            return get(name, setting.value)
+        except ValueError as error:
+            raise ConfigError(f"{setting.source}: {error}") from None
+    backend = _backends.get((name, n_jobs))
+    if backend is not None:
+        return backend
+    with _lock:
+        found = _load(name)
+        reason = found if isinstance(found, str) else found.unavailable()
+        if reason is not None or isinstance(found, str):
+            raise BackendUnavailableError(f"backend {name!r} cannot run here: {reason}")
+        backend = found(n_jobs)
+        # -1 and the number it stands for share one pool of workers.
+        backend = _backends.setdefault((name, backend.n_jobs), backend)
+        _backends[name, n_jobs] = backend
+    return backend
+
+
+def available() -> list[str]:
+    """Give the names of the backends that can run here.
+
+    Examples
+    --------
+    >>> "numpy" in available()
+    True
+    """
+    return [name for name, reason in reasons().items() if reason is None]
+
+
+def reasons() -> dict[str, str | None]:
+    """Give, for every backend, why it cannot run here, or None where it can.
+
+    Examples
+    --------
+    >>> reasons()["numpy"] is None
+    True
+    """
+    result: dict[str, str | None] = {}
+    for name in catalogue.names():
+        try:
+            found = _load(name)
+            result[name] = found if isinstance(found, str) else found.unavailable()
+        except Exception as error:  # A plug-in's own code: its fault must not hide the others.
+            result[name] = f"its check for availability failed: {_text(error)}"
+    return result
+
+
+def _load(name: str) -> type[Backend] | str:
+    """Import the class of a backend; give the reason where that fails."""
+    place = catalogue.locate(name)
+    if place is None:
+        raise UnknownNameError(suggest(name, catalogue.names(), what="backend"))
+    module, _, attribute = place.partition(":")
+    try:
+        found: Any = getattr(import_module(module), attribute.strip())
+    except Exception as error:  # Half-installed libraries raise anything at import.
+        return f"{place} cannot be imported: {_text(error)}"
+    if not (isinstance(found, type) and issubclass(found, Backend)):
+        return f"{place} is no subclass of backends.backend.Backend"
+    return found
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def dispatch(
+    kernel: Kernel, arrays: tuple[Any, ...], out: Any, backend: str | None, n_jobs: int | None
+) -> Any:
+    """Run `kernel` on the backend that the arguments, or else the configuration, choose."""
+    if backend is None and n_jobs is None:
+        settings = config.current()
+        try:
+            run = settings.routes[kernel]
+        except KeyError:
+            run = settings.routes[kernel] = _resolve(kernel, settings, None, None)
+    else:
+        run = _resolve(kernel, config.current(), backend, n_jobs)
+    if out is None:
+        return run(kernel, *arrays)
+    return run(kernel, *arrays, out=out)
+
+
+def _resolve(
+    kernel: Kernel, settings: config.Config, backend: str | None, n_jobs: int | None
+) -> Any:
+    if backend is None:
+        chosen = settings.backend_for(kernel.name)
+    else:
+        chosen = config.Setting(backend, "the argument backend")
+    engine = get(chosen.value, n_jobs)
+    supported = engine.supports(kernel)
+    if supported is not True:
+        raise UnsupportedKernelError(
+            f"{kernel.name}: {supported} (backend {chosen}). Choose another for this kernel, "
+            f'for example [kernels] {kernel.name} = "threads" in {config.FILE}'
+        )
+    return engine.run
+
+
+Kernel.dispatcher = dispatch
