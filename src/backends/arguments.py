@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +11,7 @@ from backends.kernel import NUMERIC_KINDS, Kernel
 __all__ = ["Bound", "bind", "explain", "plain"]
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(NamedTuple):
     """Arguments that have passed: what they are, and what the result will be.
 
     Attributes

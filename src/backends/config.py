@@ -15,9 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from backends import catalogue, kernels
 from backends.errors import ConfigError, suggest
@@ -29,8 +27,7 @@ DEFAULTS = {"backend": "numpy", "n_jobs": -1}
 FILE = "backends.toml"
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A value, and where it came from."""
 
     value: Any
@@ -40,14 +37,13 @@ class Setting:
         return f"{self.value!r} (from {self.source})"
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """What one source sets: a checked subset of the keys."""
 
     source: str
     backend: str | None = None
     n_jobs: int | None = None
-    kernels: Mapping[str, str] = field(default_factory=dict)
+    kernels: Mapping[str, str] = {}
 
 
 class Config:
@@ -315,8 +311,9 @@ def _read_environment() -> Layer:
 
 
 def _read_file() -> tuple[Layer, ...]:
-    # Imported here: it is only needed once, and not for `import backends`.
+    # Imported here: they are needed once, and not for `import backends`.
     import tomllib
+    from pathlib import Path
 
     here = Path.cwd()
     for folder in (here, *here.parents):

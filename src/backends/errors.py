@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -43,6 +42,9 @@ def suggest(name: object, valid: Iterable[str], *, what: str) -> str:
     >>> suggest("thread", ["numpy", "threads"], what="backend")
     "there is no backend 'thread'; did you mean 'threads'? Valid: numpy, threads"
     """
+    # Imported here: only mistakes need it.
+    import difflib
+
     names = sorted(valid)
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else "."

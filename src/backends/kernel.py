@@ -10,20 +10,23 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from backends import accuracy
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["REGISTERED", "Inputs", "Kernel", "elementwise", "linear_algebra"]
 
 Arrays: TypeAlias = tuple[Any, ...]
 #: ``inputs(size, dtype, rng)`` makes the arrays of one benchmark case.
-Inputs: TypeAlias = Callable[[int, np.dtype[Any], np.random.Generator], Arrays]
+Inputs: TypeAlias = "Callable[[int, np.dtype[Any], np.random.Generator], Arrays]"
 #: ``error(actual, expected, arrays)`` in units of the result's machine epsilon.
 ErrorMeasure: TypeAlias = Callable[[Any, Any, Arrays], float]
 
@@ -148,11 +151,14 @@ class Kernel:
         120.0
         """
         operands = [np.asarray(x) for x in arrays]
-        cores = [x.shape[max(x.ndim - c, 0) :] for x, c in zip(operands, self.core, strict=True)]
-        loops = [x.shape[: max(x.ndim - c, 0)] for x, c in zip(operands, self.core, strict=True)]
-        items = float(np.prod(np.broadcast_shapes(*loops), dtype=float))
+        loops, cores = [], []
+        for x, core in zip(operands, self.core, strict=True):
+            loops.append(x.shape[: max(x.ndim - core, 0)])
+            cores.append(x.shape[max(x.ndim - core, 0) :])
+        # Most calls have loops of one shape; broadcasting takes longer than all the rest.
+        loop = loops[0] if len(set(loops)) == 1 else np.broadcast_shapes(*loops)
         weight = 4.0 if any(x.dtype.kind == "c" for x in operands) else 1.0
-        return items * weight * self._item_flops(*cores)
+        return math.prod(loop) * weight * self._item_flops(*cores)
 
     def bytes_moved(self, result: Any, *arrays: Any) -> float:
         """Count the bytes of one call: every input read once, every result written once."""

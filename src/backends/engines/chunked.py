@@ -9,6 +9,7 @@ bit-identical to serial ones.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from abc import abstractmethod
@@ -128,8 +129,7 @@ class ChunkedBackend(Backend):
 
     def divides(self, kernel: Kernel, *arrays: Any) -> bool:
         """Tell whether this call would be cut into two chunks or more."""
-        bound = arguments.bind(kernel, arrays)
-        return self._count(kernel, bound) > 1
+        return self._count(kernel, arguments.bind(kernel, arrays)) > 1
 
     def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
         """Compute chunk by chunk, side by side; see :meth:`backends.backend.Backend.run`."""
@@ -142,8 +142,6 @@ class ChunkedBackend(Backend):
         if wanted < 2:
             return in_one_piece(kernel, bound.operands, out)
         plan = self._plan(kernel, bound, wanted)
-        if plan is None:
-            return in_one_piece(kernel, bound.operands, out)
         bounds = np.linspace(0, plan.length, min(wanted, plan.length) + 1).astype(int)
         chunks = [
             Chunk(kernel, plan.axis, int(start), int(stop), plan.cut)
@@ -163,25 +161,23 @@ class ChunkedBackend(Backend):
         return bound.result_type(*results) if bound.result_type is not tuple else results
 
     def _count(self, kernel: Kernel, bound: Bound) -> int:
-        """Count the chunks that the work of a call is worth."""
+        """Count the chunks that a call divides into, for the work that it is."""
         if self.n_jobs == 1 or getattr(_worker, "busy", False):
             return 1
-        items = float(np.prod(bound.loop, dtype=float))
-        moved = items * sum(np.prod(shape, dtype=float) * d.itemsize for shape, d in bound.items)
+        if not bound.loop and not _rows_divide(kernel, bound):
+            return 1
+        items = math.prod(bound.loop)
+        moved = items * sum(math.prod(shape) * dtype.itemsize for shape, dtype in bound.items)
         moved += sum(x.nbytes for x in bound.operands if isinstance(x, np.ndarray))
         work = kernel.flops(*bound.operands) + moved
         # One matrix is cut once a job: each piece packs the other factor again.
         most = self.n_jobs * (CHUNKS_PER_JOB if items > 1 or not kernel.rows else 1)
         return int(min(work // self.min_work, most))
 
-    def _plan(self, kernel: Kernel, bound: Bound, wanted: int) -> _Plan | None:
+    def _plan(self, kernel: Kernel, bound: Bound, wanted: int) -> _Plan:
         if not any(kernel.core):
             return self._plan_elements(bound, wanted)
-        if bound.loop:
-            return self._plan_stack(kernel, bound, wanted)
-        if kernel.rows and bound.operands[0].ndim == kernel.core[0]:
-            return self._plan_rows(bound)
-        return None
+        return self._plan_stack(kernel, bound, wanted) if bound.loop else self._plan_rows(bound)
 
     def _plan_elements(self, bound: Bound, wanted: int) -> _Plan:
         # Read-only views: nditer otherwise demands that operands which are written do not overlap.
@@ -244,6 +240,10 @@ class ChunkedBackend(Backend):
         return not any(
             np.may_share_memory(out, x) and not (aligned and _same_elements(out, x)) for x in arrays
         )
+
+
+def _rows_divide(kernel: Kernel, bound: Bound) -> bool:
+    return kernel.rows and np.ndim(bound.operands[0]) == kernel.core[0]
 
 
 def _same_elements(a: Array, b: Array) -> bool:

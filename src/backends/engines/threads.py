@@ -7,6 +7,8 @@ where no Python is in the loop. BLAS is pinned to one thread meanwhile: the pool
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, ClassVar
 
@@ -16,7 +18,7 @@ __all__ = ["ThreadsBackend"]
 
 
 class ThreadsBackend(ChunkedBackend):
-    """A persistent pool of `n_jobs` threads.
+    """A persistent pool of threads: `n_jobs` with the caller's, which computes too.
 
     Examples
     --------
@@ -41,16 +43,32 @@ class ThreadsBackend(ChunkedBackend):
     def map(
         self, chunks: list[Chunk], operands: tuple[Any, ...], results: tuple[Array, ...]
     ) -> list[set[str]]:
-        """Compute the chunks on the pool; see :meth:`ChunkedBackend.map`."""
-        futures: list[Future[set[str]]] = []
+        """Compute the chunks, in this thread too; see :meth:`ChunkedBackend.map`."""
+        left = deque(chunks)
+
+        def work() -> list[set[str]]:
+            errors = []
+            while left:
+                try:
+                    chunk = left.popleft()
+                except IndexError:  # another thread took the last one
+                    break
+                errors.append(compute(chunk, operands, results))
+            return errors
+
+        others: list[Future[list[set[str]]]] = []
         try:
-            futures.extend(self._submit(chunk, operands, results) for chunk in chunks)
-            return [future.result() for future in futures]
+            others += [self._submit(work) for _ in range(min(self.n_jobs, len(chunks)) - 1)]
+            errors = work()
+            for other in others:
+                # One that has not begun has nothing left to do.
+                if not other.cancel():
+                    errors += other.result()
+            return errors
         finally:
             # On an error or Ctrl-C no thread may go on writing to arrays the caller owns again.
-            for future in futures:
-                future.cancel()
-            wait(futures)
+            left.clear()
+            wait(others)
 
     def close(self) -> None:
         """End the threads."""
@@ -59,10 +77,8 @@ class ThreadsBackend(ChunkedBackend):
         if pool is not None:
             pool.shutdown()
 
-    def _submit(
-        self, chunk: Chunk, operands: tuple[Any, ...], results: tuple[Array, ...]
-    ) -> Future[set[str]]:
+    def _submit(self, work: Callable[[], list[set[str]]]) -> Future[list[set[str]]]:
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.n_jobs, thread_name_prefix="backends")
-            return self._pool.submit(compute, chunk, operands, results)
+                self._pool = ThreadPoolExecutor(self.n_jobs - 1, thread_name_prefix="backends")
+            return self._pool.submit(work)

@@ -1,0 +1,94 @@
+"""What machine this is: processor, cores, memory, BLAS, versions."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+__all__ = ["Machine", "describe"]
+
+
+class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The machine and the software that a result depends on.
+
+    Attributes
+    ----------
+    cpu : str
+        Model name of the processor.
+    cores : int
+        Cores that this process may use.
+    memory : int
+        Bytes of main memory.
+    blas : str
+        Library, version, the architecture it chose, and its kind of threads.
+    """
+
+    cpu: str
+    cores: int
+    memory: int
+    system: str
+    architecture: str
+    blas: str
+    python: str
+    numpy: str
+    scipy: str
+    array_backends: str
+
+
+@cache
+def describe() -> Machine:
+    """Describe this machine.
+
+    Examples
+    --------
+    >>> describe().cores >= 1
+    True
+    """
+    import joblib
+    import psutil
+
+    from backends import blas
+
+    library = blas.library()
+    return Machine(
+        cpu=_cpu(),
+        cores=joblib.cpu_count(),
+        memory=psutil.virtual_memory().total,
+        system=platform.system(),
+        architecture=platform.machine(),
+        blas=(
+            "unknown, threads not governed"
+            if library is None
+            else f"{library.name} {library.version} {library.architecture} {library.layer}"
+        ),
+        python=platform.python_version(),
+        numpy=version("numpy"),
+        scipy=version("scipy"),
+        array_backends=version("array-backends"),
+    )
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        fields = dict(
+            line.split(":", 1) for line in info.read_text().splitlines() if line.count(":") >= 1
+        )
+        for key, value in fields.items():
+            if key.strip() in ("model name", "Model", "Hardware", "cpu"):
+                return " ".join(value.split())
+    if platform.system() == "Darwin":
+        asked = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if asked.stdout.strip():
+            return asked.stdout.strip()
+    return platform.processor() or platform.machine() or "unknown processor"

@@ -1,0 +1,198 @@
+"""What a bench has measured, as data: written whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import platformdirs
+
+from backends.bench.machine import Machine
+
+__all__ = ["Record", "RecordError", "Result", "Row", "folder", "prepare", "read", "write"]
+
+#: Raised with every change that an older reader would misunderstand.
+SCHEMA = 1
+
+Status = Literal["ok", "invalid", "failed", "refused", "one piece"]
+
+
+class RecordError(ValueError):
+    """A results file cannot be read or written; the message says which and why."""
+
+
+class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One backend on one case.
+
+    Attributes
+    ----------
+    resident : bool
+        Whether the inputs lay where the backend keeps them, so that none was moved.
+    status : str
+        "ok"; "invalid" (a wrong result: no time counts), "failed" (it raised), "refused" (it has
+        no such kernel), "one piece" (it cannot share this case out, and so was not timed).
+    reason : str
+        Why the status is not "ok".
+    seconds : list of float
+        Time of one call in each round.
+    median : float or None
+        Of `seconds`.
+    speedup, low, high : float or None
+        Times the baseline's speed, and its 95 percent interval.
+    verdict : str
+        "faster", "slower", "same" or "unclear".
+    flops_per_second, bytes_per_second : float or None
+        From the kernel's own counts and `median`.
+    """
+
+    backend: str
+    status: Status
+    resident: bool = False
+    reason: str = ""
+    seconds: list[float] = []
+    median: float | None = None
+    speedup: float | None = None
+    low: float | None = None
+    high: float | None = None
+    verdict: str = ""
+    flops_per_second: float | None = None
+    bytes_per_second: float | None = None
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One case: a kernel on inputs of one size and dtype, on every backend."""
+
+    kernel: str
+    family: str
+    case: str
+    size: int
+    shape: str
+    dtype: str
+    results: list[Result]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One run of the bench.
+
+    Attributes
+    ----------
+    complete : bool
+        False where the run was interrupted: the rows are those that were finished.
+    skipped : list of str
+        What was asked for and not measured, with the reason.
+    """
+
+    schema: int
+    created: str
+    n_jobs: int
+    seconds: float
+    complete: bool
+    machine: Machine
+    rows: list[Row]
+    skipped: list[str] = []
+
+
+def folder() -> Path:
+    """Give the user's folder for results."""
+    return Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / "bench"
+
+
+def prepare(output: Path | None) -> Path:
+    """Choose the file for a new record and make sure, before anything is measured, that it works.
+
+    Parameters
+    ----------
+    output : Path or None
+        Where the user wants it; None for a new file in :func:`folder`.
+
+    Raises
+    ------
+    RecordError
+        The folder does not exist or cannot be written, or `output` is a file that no bench wrote.
+    """
+    if output is None:
+        place = folder()
+        name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3]
+        target = place / f"{name}.json"
+    else:
+        target, place = output, output.absolute().parent
+        if target.is_dir():
+            raise RecordError(f"{target} is a folder: give the name of a file in it")
+        if target.exists():
+            read(target)  # Only what a bench wrote may be replaced.
+    try:
+        if output is None:
+            place.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise RecordError(
+            f"results cannot be written to {place}: {error.strerror}; "
+            "choose another place with --output FILE"
+        ) from None
+    return target
+
+
+def write(record: Record, target: Path) -> None:
+    """Write `record` to a temporary file beside `target`, then rename it: whole or not at all."""
+    text = encode(record)
+    descriptor, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=target.name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def encode(record: Record) -> bytes:
+    """Give `record` as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+
+
+def read(source: Path) -> Record:
+    """Read a record.
+
+    Raises
+    ------
+    RecordError
+        There is no such file, it is cut short, or it is no record of this schema.
+    """
+    try:
+        text = source.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{source}: {error.strerror}") from None
+    try:
+        head = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise RecordError(f"{source} is no JSON, or cut short: {error}") from None
+    schema = head.get("schema") if isinstance(head, dict) else None
+    if schema is None:
+        raise RecordError(f"{source} is no result of `backends bench`: it has no schema number")
+    if schema != SCHEMA:
+        raise RecordError(f"{source} has schema {schema!r}; this version reads schema {SCHEMA}")
+    try:
+        return msgspec.convert(head, Record)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"{source} is damaged: {error}") from None
+
+
+def latest() -> Path:
+    """Give the newest record in :func:`folder`.
+
+    Raises
+    ------
+    RecordError
+        There is none yet.
+    """
+    files = sorted(folder().glob("*.json"))
+    if not files:
+        raise RecordError(f"there are no results in {folder()} yet: run `backends bench` first")
+    return files[-1]

@@ -1,0 +1,206 @@
+"""One clock for all candidates: interleaved, in random order, until the interval is narrow.
+
+A machine that is slow for a second is then slow for every candidate, and the ratio holds.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Ratio", "Timing", "compare", "ratio"]
+
+#: Seconds that a sample lasts at least: ten thousand ticks of any clock in use.
+SAMPLE = 1e-3
+#: Rounds before the interval is believed, and after which more would tell nothing new.
+LEAST_ROUNDS, MOST_ROUNDS = 5, 200
+#: Half width of the interval, relative, at which a comparison has told enough.
+NARROW = 0.01
+#: A ratio whose whole interval is within this of 1 is no difference that anyone would notice.
+SAME = 0.03
+#: Resamples of the bootstrap; the interval's own error is then well below its width.
+RESAMPLES = 1000
+
+
+@dataclass
+class Timing:
+    """Samples of one candidate.
+
+    Attributes
+    ----------
+    seconds : list of float
+        Time of one call in each round; round i of one candidate ran beside round i of another.
+    fault : str
+        Why it was taken out of the comparison; empty if it was not.
+    invalid : bool
+        Whether the fault is a wrong result.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    fault: str = ""
+    invalid: bool = False
+
+
+class Ratio(NamedTuple):
+    """How many times faster than the baseline: median, 95 percent interval, and what it means."""
+
+    value: float
+    low: float
+    high: float
+    verdict: str
+
+
+def compare(
+    candidates: Mapping[str, Callable[[], Any]],
+    *,
+    seconds: float,
+    check: Callable[[str, Any], str] = lambda name, result: "",
+    seed: int = 0,
+) -> dict[str, Timing]:
+    """Time `candidates` against each other.
+
+    Parameters
+    ----------
+    candidates : mapping of str to callable
+        What is timed, without arguments; the first is the baseline.
+    seconds : float
+        Budget. Reached only when the intervals stay wide; at least five rounds are run.
+    check : callable
+        ``check(name, result)`` of the first *timed* result of each: a text says what is wrong
+        with it, and takes the candidate out.
+    seed : int
+        Of the random order within a round.
+
+    Returns
+    -------
+    dict of str to Timing
+        In the order of `candidates`.
+
+    Raises
+    ------
+    Exception
+        Whatever the baseline raises. Another candidate that raises is taken out with its reason.
+
+    Examples
+    --------
+    >>> timings = compare({"one": lambda: sum(range(1000)), "two": lambda: 0}, seconds=0.1)
+    >>> ratio(timings["one"].seconds, timings["two"].seconds).verdict
+    'faster'
+    """
+    timings = {name: Timing() for name in candidates}
+    baseline = next(iter(candidates))
+    rng = np.random.default_rng(seed)
+    batches: dict[str, int] = {}
+    for name, candidate in candidates.items():
+        with _faults(timings[name], name == baseline):
+            batches[name] = _warm_up(candidate)
+    end = time.perf_counter() + seconds
+    with _no_gc():
+        for count in range(MOST_ROUNDS):
+            running = [name for name in candidates if not timings[name].fault]
+            for index in rng.permutation(len(running)):
+                name = running[index]
+                with _faults(timings[name], name == baseline):
+                    elapsed, result = _sample(candidates[name], batches[name])
+                    fault = check(name, result) if count == 0 else ""
+                    del result
+                    if fault:
+                        timings[name].fault, timings[name].invalid = fault, True
+                    else:
+                        timings[name].seconds.append(elapsed)
+            if count + 1 >= LEAST_ROUNDS and (
+                time.perf_counter() >= end or _settled(timings, baseline)
+            ):
+                break
+    return timings
+
+
+def ratio(baseline: Sequence[float], candidate: Sequence[float]) -> Ratio:
+    """Give how many times faster `candidate` is, with a bootstrap interval over paired rounds.
+
+    Parameters
+    ----------
+    baseline, candidate : sequence of float
+        Seconds of each round, in the order of the rounds.
+
+    References
+    ----------
+    B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3: the
+    percentile interval.
+
+    Examples
+    --------
+    >>> ratio([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
+    Ratio(value=2.0, low=2.0, high=2.0, verdict='faster')
+    """
+    b, c = np.asarray(baseline), np.asarray(candidate)
+    rounds = np.random.default_rng(0).integers(len(b), size=(RESAMPLES, len(b)))
+    ratios = np.median(b[rounds], axis=1) / np.median(c[rounds], axis=1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return Ratio(
+        float(np.median(b) / np.median(c)),
+        float(low),
+        float(high),
+        _verdict(float(low), float(high)),
+    )
+
+
+def _verdict(low: float, high: float) -> str:
+    if low >= 1 - SAME and high <= 1 + SAME:
+        return "same"
+    if low > 1:
+        return "faster"
+    return "slower" if high < 1 else "unclear"
+
+
+def _settled(timings: Mapping[str, Timing], baseline: str) -> bool:
+    for name, timing in timings.items():
+        if name == baseline or timing.fault:
+            continue
+        result = ratio(timings[baseline].seconds, timing.seconds)
+        if result.high - result.low > 2 * NARROW * result.value:
+            return False
+    return True
+
+
+def _warm_up(candidate: Callable[[], Any]) -> int:
+    """Call until what a first call pays is paid; give the number of calls in a sample."""
+    candidate()
+    elapsed, _ = _sample(candidate, 1)
+    return max(1, round(SAMPLE / max(elapsed, 1e-9)))
+
+
+def _sample(candidate: Callable[[], Any], batch: int) -> tuple[float, Any]:
+    result = None
+    start = time.perf_counter()
+    for _ in range(batch):
+        result = None  # as in `y = f(x)`, the last result's memory is free again
+        result = candidate()
+    return (time.perf_counter() - start) / batch, result
+
+
+@contextmanager
+def _faults(timing: Timing, fatal: bool) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # A backend's own failure is a result, and the others go on.
+        if fatal:
+            raise
+        timing.fault = f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _no_gc() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,252 @@
+"""The command ``backends``: what there is, how fast it is here, and what was measured before."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from backends import config, kernels, registry
+from backends.backend import Backend
+from backends.bench import machine, record, report, suite
+from backends.bench.record import Record, RecordError, Row
+from backends.errors import (
+    BackendUnavailableError,
+    ConfigError,
+    UnknownNameError,
+    suggest,
+)
+from backends.kernel import REAL_AND_COMPLEX
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="backends",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="NumPy and SciPy kernels on pluggable backends: what there is, and how fast it is here.",
+)
+
+#: Exit statuses: a result was wrong; the request or a file was; Ctrl-C (as shells report it).
+INVALID, REFUSED, INTERRUPTED = 1, 2, 130
+
+
+def main() -> None:
+    """Run the command line; errors that have a remedy are one line, not a traceback."""
+    app()
+
+
+@app.command("list")
+def list_command() -> None:
+    """List kernels and backends, and why a backend cannot run here."""
+    with _errors():
+        console = _console()
+        _list_backends(console)
+        console.print()
+        _list_kernels(console)
+
+
+@app.command()
+def bench(
+    kernel: Annotated[
+        list[str] | None,
+        typer.Argument(help="Kernels to time, as `backends list` names them; all if none."),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            "-b",
+            help="Backends to compare with numpy, repeated or with commas; `all` (the default) "
+            "for those that can run here.",
+        ),
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--size",
+            "-s",
+            help="Elements, or the order n of matrices: `1e6`, repeated or with commas. Each "
+            "kernel has a default.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option("--dtype", "-d", help="float64 (the default), float32, complex128."),
+    ] = None,
+    n_jobs: Annotated[
+        int | None,
+        typer.Option("--n-jobs", "-j", help="Jobs, with joblib's meaning: -1 is all cores."),
+    ] = None,
+    time: Annotated[
+        float, typer.Option("--time", "-t", min=0.0, help="Seconds for the whole bench, about.")
+    ] = 60.0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File for the results; your data folder if left out."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON instead of tables.")
+    ] = False,
+    placed: Annotated[
+        bool,
+        typer.Option(
+            "--placed",
+            help="Time also with inputs that were put where a backend keeps them (for joblib: "
+            "shared memory) before the clock starts.",
+        ),
+    ] = False,
+) -> None:
+    """Time kernels on every backend, check the results, and say which to choose.
+
+    Examples: `backends bench`, `backends bench sin erf --size 1e7`,
+    `backends bench matmul --size 500,1000,2000 --backend openmp,threads`.
+    """
+    with _errors():
+        target = record.prepare(output)
+        sizes = [_size(text) for text in _split(size)]
+        dtypes = [_dtype(text) for text in _split(dtype)] or ["float64"]
+        jobs = config.current().n_jobs.value if n_jobs is None else n_jobs
+        backends = _backends(_split(backend), jobs)
+        cases, skipped = suite.plan(_split(kernel), sizes, dtypes)
+        finished, complete = _measure(cases, backends, seconds=time, placed=placed)
+        measured = Record(
+            schema=record.SCHEMA,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            n_jobs=max((b.n_jobs for b in backends), default=1),
+            seconds=time,
+            complete=complete,
+            machine=machine.describe(),
+            rows=finished,
+            skipped=skipped,
+        )
+        record.write(measured, target)
+    if json:
+        sys.stdout.write(record.encode(measured).decode())
+    else:
+        report.show(measured, _console())
+    _console(stderr=True).print(f"saved: {target}", style="dim", soft_wrap=True)
+    if not complete:
+        raise typer.Exit(INTERRUPTED)
+    if any(r.status in ("invalid", "failed") for row in finished for r in row.results):
+        raise typer.Exit(INVALID)
+
+
+@app.command("report")
+def report_command(
+    file: Annotated[
+        Path | None, typer.Argument(help="A file saved by `backends bench`; the newest if none.")
+    ] = None,
+) -> None:
+    """Print the tables of a saved bench again."""
+    with _errors():
+        saved = record.read(file or record.latest())
+    report.show(saved, _console())
+
+
+def _measure(
+    cases: Sequence[suite.Case], backends: Sequence[Backend], *, seconds: float, placed: bool
+) -> tuple[list[Row], bool]:
+    """Time the cases under a progress bar; Ctrl-C ends it and keeps the finished rows."""
+    rows: list[Row] = []
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=_console(stderr=True),
+        transient=True,
+    )
+    try:
+        with progress:
+            bar = progress.add_task("starting", total=len(cases))
+            for case in cases:
+                progress.update(bar, description=f"{case.kernel.name} {case.case}".ljust(18))
+                share = seconds / len(cases)
+                rows.append(suite.measure(case, backends, seconds=share, resident=placed))
+                progress.advance(bar)
+    except KeyboardInterrupt:
+        return rows, False
+    return rows, True
+
+
+def _backends(names: Sequence[str], n_jobs: int) -> list[Backend]:
+    if not names or "all" in names:
+        names = registry.available()
+    return [registry.get(name, n_jobs) for name in dict.fromkeys(names) if name != suite.BASELINE]
+
+
+def _list_backends(console: Console) -> None:
+    table = Table(title="Backends", title_justify="left", title_style="bold", box=None)
+    table.add_column("name", no_wrap=True)
+    table.add_column("can run here")
+    for name, reason in registry.reasons().items():
+        table.add_row(name, "yes" if reason is None else f"no: {reason}")
+    console.print(table)
+    console.print(f"chosen: {config.current()!r}", markup=False, highlight=False)
+
+
+def _list_kernels(console: Console) -> None:
+    engines = {name: registry.get(name) for name in registry.available()}
+    table = Table(title="Kernels", title_justify="left", title_style="bold", box=None)
+    table.add_column("name", no_wrap=True)
+    table.add_column("family", no_wrap=True)
+    table.add_column("dtypes")
+    table.add_column("backends")
+    for kernel in kernels.every().values():
+        having = [name for name, engine in engines.items() if engine.supports(kernel) is True]
+        table.add_row(kernel.name, kernel.family, " ".join(kernel.dtypes), " ".join(having))
+    console.print(table)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False)
+
+
+def _split(texts: Sequence[str] | None) -> list[str]:
+    return [part.strip() for text in texts or () for part in text.split(",") if part.strip()]
+
+
+def _size(text: str) -> int:
+    try:
+        value = float(text.replace("_", ""))
+        size = int(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"--size {text!r} is no number: give for example 1e6 or 2000") from None
+    if size != value or size < 1:
+        raise ValueError(f"--size {text!r}: give a whole number, at least 1")
+    return size
+
+
+def _dtype(text: str) -> str:
+    if text not in REAL_AND_COMPLEX:
+        raise UnknownNameError(suggest(text, REAL_AND_COMPLEX, what="dtype"))
+    return text
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn what the user can mend into one line on stderr and exit status 2."""
+    try:
+        yield
+    except (
+        UnknownNameError,
+        BackendUnavailableError,
+        ConfigError,
+        RecordError,
+        suite.SizeError,
+        ValueError,
+    ) as error:
+        text = error.args[0] if error.args else str(error)
+        _console(stderr=True).print(f"backends: {text}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(REFUSED) from None
