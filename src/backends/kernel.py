@@ -108,11 +108,12 @@ class Kernel:
                 f"kernel {self.name}: declare its {len(core)} array argument(s) positional-only: "
                 f"def {self.name}({', '.join(f'x{i + 1}' for i in range(len(core)))}, /, out=None)"
             )
-        if REGISTERED.setdefault(self.name, self) is not self:
+        known = REGISTERED.setdefault(self.name, self)
+        if known.__module__ != self.__module__:
             raise ValueError(
-                f"kernel {self.name} is already defined in {REGISTERED[self.name].__module__}: "
-                "choose another name"
+                f"kernel {self.name} is already defined in {known.__module__}: choose another name"
             )
+        REGISTERED[self.name] = self  # a notebook's cell that is run again defines it again
 
     def __call__(
         self,
@@ -200,7 +201,6 @@ class Kernel:
 
 
 def _rebuild(reference: Callable[..., Any], data: dict[str, Any]) -> Kernel:
-    REGISTERED.pop(reference.__name__, None)
     return Kernel(reference, **data)
 
 

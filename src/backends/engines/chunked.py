@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class ChunkedBackend(Backend):
         run in one piece: handing them out would cost more than it saves.
     """
 
-    min_work: ClassVar[float]
+    min_work: float
 
     def __init__(self, n_jobs: int = -1) -> None:
         super().__init__(n_jobs)
@@ -168,6 +168,8 @@ class ChunkedBackend(Backend):
             return 1
         items = math.prod(bound.loop)
         moved = items * sum(math.prod(shape) * dtype.itemsize for shape, dtype in bound.items)
+        if not moved:
+            return 1
         moved += sum(x.nbytes for x in bound.operands if isinstance(x, np.ndarray))
         work = kernel.flops(*bound.operands) + moved
         # One matrix is cut once a job: each piece packs the other factor again.

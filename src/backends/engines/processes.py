@@ -7,14 +7,18 @@ through a pipe. Results stay in shared memory, so that the next call need not co
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
+import psutil
 
 from backends import blas
 from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
@@ -48,7 +52,7 @@ class JoblibBackend(ChunkedBackend):
     # A call costs some milliseconds to hand out and, for ordinary arrays, a copy of the inputs.
     # `backends bench add sin gammaln --backend joblib --size 100000,300000,1000000,3000000`
     # shows where it begins to pay.
-    min_work: ClassVar[float] = 2.0**24
+    min_work: float = 2.0**24
 
     def __init__(self, n_jobs: int = -1, *, block: Block = BLOCK) -> None:
         self._block = block
@@ -119,8 +123,14 @@ class JoblibBackend(ChunkedBackend):
     def _kill(self) -> None:
         with self._lock:
             executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown(wait=True, kill_workers=True)
+        if executor is None:
+            return
+        # Not shutdown(kill_workers=True): its thread stumbles over work that is still queued, and
+        # leaves workers alive that go on writing to memory.
+        for worker in list(executor._processes):
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(worker).kill()
+        executor.shutdown(wait=True)
 
     def _where(self, x: Any) -> Any:
         return self._memory.find(x) if isinstance(x, np.ndarray) else x
@@ -154,9 +164,18 @@ def _attachments() -> Attachments:
 
 
 def _initialize() -> None:
-    """Prepare a worker: one BLAS thread, and Ctrl-C is the parent's to handle."""
+    """Prepare a worker: one BLAS thread, Ctrl-C left to the parent, no life without it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     blas.acquire(1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    # loky's workers notice that their parent was killed when they next want work; one in the
+    # middle of an hour's work would go on, and hold its memory.
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _work(

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Attachments", "Pool", "Reference"]
+__all__ = ["AnonymousBlock", "Attachments", "NamedBlock", "Pool", "Reference"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -41,7 +41,7 @@ class Reference:
     dtype: str
 
 
-class _AnonymousBlock:
+class AnonymousBlock:
     """Memory without a name, known by its owner's process and file descriptor."""
 
     def __init__(self, size: int) -> None:
@@ -54,21 +54,22 @@ class _AnonymousBlock:
         self.name = f"/proc/{os.getpid()}/fd/{self._fd}#{next(_serial)}"
 
     def free(self) -> None:
+        """Give the memory back to the system."""
         # Cut to nothing first: the pages go back at once, though workers may still map them.
         os.ftruncate(self._fd, 0)
         self._close()
 
     @staticmethod
-    def attach(name: str) -> tuple[Any, Any]:
+    def attach(name: str) -> mmap.mmap:
+        """Map a block in another process."""
         fd = os.open(name.partition("#")[0], os.O_RDWR | os.O_CLOEXEC)
         try:
-            mapped = mmap.mmap(fd, 0)
+            return mmap.mmap(fd, 0)
         finally:
             os.close(fd)
-        return mapped, mapped
 
 
-class _NamedBlock:
+class NamedBlock:
     """A block of ``multiprocessing.shared_memory``."""
 
     def __init__(self, size: int) -> None:
@@ -79,33 +80,36 @@ class _NamedBlock:
         self.name = memory.name
 
     @staticmethod
-    def attach(name: str) -> tuple[Any, Any]:
+    def attach(name: str) -> SharedMemory:
+        """Map a block in another process."""
         if sys.version_info >= (3, 13):
-            memory = SharedMemory(name=name, track=False)
-        else:
-            # Before 3.13 attaching registers the block as if it were the worker's own, and the
-            # worker's tracker would remove it under its owner.
-            register, resource_tracker.register = resource_tracker.register, lambda *_: None
-            try:
-                memory = SharedMemory(name=name)
-            finally:
-                resource_tracker.register = register
-        return memory, memory.buf
+            return SharedMemory(name=name, track=False)
+        # Before 3.13 attaching registers the block as if it were the worker's own, and the
+        # worker's tracker would remove it under its owner.
+        register, resource_tracker.register = resource_tracker.register, lambda *_: None
+        try:
+            return SharedMemory(name=name)
+        finally:
+            resource_tracker.register = register
 
 
 def _remove(memory: SharedMemory) -> None:
     memory.unlink()
+    _close(memory)
+
+
+def _close(memory: SharedMemory) -> None:
     try:
         memory.close()
     except BufferError:
-        # A result is still in use, at the program's end as a rule: it goes when that goes, and
-        # SharedMemory must not try again and complain.
+        # An array is still in use, at the program's end as a rule: the memory goes when that
+        # goes, and SharedMemory must not try again and complain.
         setattr(memory, "close", lambda: None)  # noqa: B010
 
 
-Block: TypeAlias = type[_AnonymousBlock] | type[_NamedBlock]
+Block: TypeAlias = type[AnonymousBlock] | type[NamedBlock]
 #: The kind of block on this system.
-BLOCK: Block = _AnonymousBlock if hasattr(os, "memfd_create") else _NamedBlock
+BLOCK: Block = AnonymousBlock if hasattr(os, "memfd_create") else NamedBlock
 
 
 class Pool:
@@ -120,8 +124,8 @@ class Pool:
     def __init__(self, block: Block = BLOCK) -> None:
         self._block = block
         self._lock = threading.RLock()
-        self._leased: dict[int, _AnonymousBlock | _NamedBlock] = {}
-        self._idle: list[_AnonymousBlock | _NamedBlock] = []
+        self._leased: dict[int, AnonymousBlock | NamedBlock] = {}
+        self._idle: list[AnonymousBlock | NamedBlock] = []
         # Leases end inside the garbage collector, at any time: only noted there, without a lock.
         self._ended: deque[int] = deque()
         self._open = True
@@ -179,7 +183,7 @@ class Pool:
         for block in idle:
             block.free()
 
-    def _take(self, size: int) -> _AnonymousBlock | _NamedBlock:
+    def _take(self, size: int) -> AnonymousBlock | NamedBlock:
         self._collect()
         fitting = [b for b in self._idle if size <= b.size <= 1.25 * size + mmap.PAGESIZE]
         if fitting:
@@ -198,14 +202,18 @@ class Attachments:
     """The blocks that one worker has mapped, kept while their owner keeps them."""
 
     def __init__(self) -> None:
-        self._mapped: dict[str, tuple[Any, Any]] = {}
+        self._mapped: dict[str, tuple[mmap.mmap | SharedMemory, Any]] = {}
 
     def array(self, reference: Reference) -> Array:
         """Give the array that `reference` means, without copying."""
         name = reference.block
         if name not in self._mapped:
-            block = _AnonymousBlock if name.startswith("/proc/") else _NamedBlock
-            self._mapped[name] = block.attach(name)
+            block = AnonymousBlock if name.startswith("/proc/") else NamedBlock
+            memory = block.attach(name)
+            buffer: Any = memory.buf if isinstance(memory, SharedMemory) else memory
+            # NumPy does not tell the memory that an array is on it; ctypes does, and so nothing
+            # can be unmapped under an array.
+            self._mapped[name] = memory, (ctypes.c_char * len(buffer)).from_buffer(buffer)
         return np.ndarray(
             reference.shape,
             np.dtype(reference.dtype),
@@ -217,5 +225,7 @@ class Attachments:
     def keep(self, names: frozenset[str]) -> None:
         """Drop every block that is not among `names`."""
         for name in self._mapped.keys() - names:
-            # The memory itself goes when the last array on it has gone, at once as a rule.
-            del self._mapped[name]
+            memory, lease = self._mapped.pop(name)
+            del lease
+            if isinstance(memory, SharedMemory):
+                _close(memory)

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, ClassVar
+from typing import Any
 
 from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
 
@@ -33,7 +33,7 @@ class ThreadsBackend(ChunkedBackend):
     # Handing a chunk to a thread and hearing back takes tens of microseconds; a chunk of this
     # work takes some hundreds. `backends bench add sin gammaln --backend threads --size 30000,
     # 60000,120000` shows where it begins to pay.
-    min_work: ClassVar[float] = 2.0**20
+    min_work: float = 2.0**20
 
     def start(self) -> None:
         """Begin with no threads; see :meth:`ChunkedBackend.start`."""

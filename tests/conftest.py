@@ -1,0 +1,64 @@
+"""What every test starts from: no settings but the defaults, no kernels but the package's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+import backends
+from backends import config, kernels
+from backends.kernel import REGISTERED
+
+# No deadline: the cores of a test machine are shared. The same examples at every run: a failure
+# that comes and goes says nothing about the change under test.
+settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.load_profile("tests")
+
+kernels.every()  # so that no kernel of ours is first imported, and then forgotten, within a test
+
+
+@pytest.fixture(autouse=True)
+def clean_configuration(tmp_path, monkeypatch):
+    """Give the test an empty folder, and take back what it sets and defines."""
+    for variable in os.environ:
+        if variable.startswith("BACKENDS_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    ours = dict(REGISTERED)
+    _forget_settings()
+    yield
+    _forget_settings()
+    REGISTERED.clear()
+    REGISTERED.update(ours)
+
+
+def _forget_settings():
+    config._found, config._process = None, config.Layer("set_config")
+    config._version += 1  # never back to 0: what was resolved before would look fresh
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run a script in a fresh interpreter, with this package and nothing imported; its output."""
+
+    def run(script: str, **environment: str) -> str:
+        file = tmp_path / "script.py"
+        file.write_text(script, encoding="utf-8")
+        home = str(Path(backends.__file__).parents[1])
+        done = subprocess.run(
+            [sys.executable, file],
+            env={**os.environ, "PYTHONPATH": home, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,0 +1,272 @@
+"""What the process pool promises besides the contract: memory, cleanliness, dead workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+import psutil
+import pytest
+
+import backends
+from backends import WorkerDiedError
+from backends.engines.processes import JoblibBackend
+from backends.kernel import REGISTERED
+
+SHM = Path("/dev/shm")
+
+
+@backends.elementwise(domain=(0.0, 1.0), flops=1)
+def process_id(x, /, out=None):
+    """Give the process that computes."""
+    time.sleep(0.05)
+    return np.positive(np.full(np.shape(x), os.getpid(), dtype=float), out=out)
+
+
+@backends.elementwise(domain=(0.0, 1.0), flops=1)
+def dies(x, /, out=None):
+    """Die as if by the system's hand for want of memory."""
+    if np.size(x):  # the caller asks for the dtype with an empty array
+        os.kill(os.getpid(), signal.SIGKILL)
+    return np.positive(x, out=out)
+
+
+@backends.elementwise(domain=(0.0, 1.0), flops=1)
+def calls_another_in_processes(x, /, out=None):
+    """Call a kernel that would go to a pool of processes again."""
+    return np.positive(backends.sqrt(x, backend="joblib", n_jobs=2), out=out)
+
+
+# Not for the tests that go through all kernels.
+for kernel in (process_id, dies, calls_another_in_processes):
+    REGISTERED.pop(kernel.name)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with JoblibBackend(2) as backend:
+        backend.min_work = 1
+        yield backend
+
+
+def worker_ids(pool):
+    return {int(i) for i in pool.run(process_id, np.zeros(100))}
+
+
+def test_two_other_processes_compute_and_persist(pool):
+    first = worker_ids(pool)
+    assert len(first) == 2
+    assert os.getpid() not in first
+    assert worker_ids(pool) == first
+
+
+def test_no_array_travels_through_a_pipe(pool, monkeypatch):
+    sizes = []
+
+    def first(self, task):
+        sizes.append(len(cloudpickle.dumps(task)))
+        return original(self, task)
+
+    original = JoblibBackend._first
+    monkeypatch.setattr(JoblibBackend, "_first", first)
+    x = np.arange(10.0**6)
+    assert np.array_equal(pool.run(backends.sqrt, x), np.sqrt(x))
+    assert sizes
+    assert max(sizes) < 3000
+
+
+def test_arrays_in_shared_memory_are_not_copied_again(pool, monkeypatch):
+    x = pool.asarray(np.arange(1000.0))
+    y = pool.run(backends.sqrt, x)
+    monkeypatch.setattr(pool._memory, "copy", None)
+    z = pool.run(backends.add, x, y[::-1])
+    pool.run(backends.add, x, z, out=z)
+    ordinary = np.arange(1000.0)
+    assert np.array_equal(z, ordinary + (ordinary + np.sqrt(ordinary)[::-1]))
+    assert pool.asarray(x) is x
+
+
+def test_to_numpy_gives_memory_of_its_own(pool):
+    x = pool.asarray(np.arange(10.0))
+    assert not pool.seen(pool.to_numpy(x))
+
+
+def test_memory_is_inputs_and_outputs_once_more(pool):
+    pool.close()
+    x, y = np.ones(10**6), np.ones(10**6, np.float32)
+    for _ in range(5):
+        result = pool.run(backends.add, x, y)
+        in_use = [*pool._memory._leased.values(), *pool._memory._idle]
+        # The block of the last result is reused when it has gone, one page early or late.
+        expected = x.nbytes + y.nbytes + result.nbytes
+        assert sum(b.size for b in in_use) <= expected + result.nbytes
+        del result
+    pool._memory._collect()
+    assert sum(b.size for b in pool._memory._idle) <= expected
+
+
+def test_blas_has_one_thread_in_workers(pool):
+    @backends.linear_algebra(core=(2,), flops=lambda a: 1.0, cases={})
+    def blas_threads(a, /, out=None):
+        """Give the number of BLAS threads in force."""
+        from backends import blas
+
+        return np.positive(np.full(np.shape(a), blas.library().get(), dtype=float), out=out)
+
+    assert set(pool.run(blas_threads, np.zeros((50, 4, 4))).ravel()) == {1.0}
+
+
+def test_a_dead_worker_is_an_error_and_the_next_call_works(pool):
+    with pytest.raises(WorkerDiedError, match=r"while computing dies.*next call"):
+        pool.run(dies, np.zeros(100))
+    x = np.arange(1000.0)
+    assert np.array_equal(pool.run(backends.sqrt, x), np.sqrt(x))
+
+
+def test_a_worker_killed_from_outside_in_the_middle_is_an_error(pool):
+    victim = min(worker_ids(pool))
+
+    @backends.elementwise(domain=(0.0, 1.0), flops=1)
+    def lasts(x, /, out=None):
+        """Be killed by the first chunk that runs elsewhere."""
+        if np.size(x):
+            time.sleep(30 if os.getpid() == victim else 0.2)
+            os.kill(victim, signal.SIGKILL)
+        return np.positive(x, out=out)
+
+    with pytest.raises(WorkerDiedError):
+        pool.run(lasts, np.zeros(100))
+    assert victim not in worker_ids(pool)
+
+
+def test_a_worker_that_died_between_calls_is_replaced_without_a_word(pool):
+    victim = min(worker_ids(pool))
+    os.kill(victim, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        # The pool notices in its own time; until then a call may still meet the dead worker.
+        if pool._executor._flags.broken:
+            break
+        time.sleep(0.01)
+    assert victim not in worker_ids(pool)
+
+
+def test_an_exception_in_a_worker_is_the_callers(pool):
+    with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+        pool.run(backends.inv, np.zeros((10, 2, 2)))
+
+
+def test_kernels_inside_kernels_run_in_one_piece(pool):
+    x = np.arange(1000.0)
+    assert np.array_equal(pool.run(calls_another_in_processes, x), np.sqrt(x))
+    assert len(psutil.Process().children(recursive=True)) <= 4  # two workers, and trackers
+
+
+def test_close_ends_the_processes(pool):
+    ids = worker_ids(pool)
+    pool.close()
+    assert not [i for i in ids if psutil.pid_exists(i)]
+
+
+def test_results_are_right_after_a_fork(pool):
+    x = np.arange(1000.0)
+    shared = pool.run(backends.sqrt, x)
+    child = os.fork()
+    if child == 0:
+        try:
+            result = pool.run(backends.add, x, shared)
+            pool.close()
+            os._exit(0 if np.array_equal(result, x + np.sqrt(x)) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert np.array_equal(shared, np.sqrt(x))
+
+
+PROGRAM = """
+import os, signal, sys, time
+import numpy as np
+import backends
+from backends.engines import shared
+from backends.engines.processes import JoblibBackend
+
+@backends.elementwise(domain=(0.0, 1.0), flops=1)
+def lasts(x, /, out=None):
+    "Compute for a long time, in a kernel that only this script knows."
+    time.sleep(60 if x.size else 0)
+    return np.positive(x, out=out)
+
+@backends.elementwise(domain=(0.0, 1.0), flops=1)
+def twice(x, /, out=None):
+    "A kernel that only this script knows."
+    return np.multiply(x, 2.0, out=out)
+
+pool = JoblibBackend(2, block=getattr(shared, sys.argv[2]))
+pool.min_work = 1
+x = pool.asarray(np.arange(1000.0))
+y = pool.run(twice, x)
+assert np.array_equal(y, 2 * np.arange(1000.0))
+print("ready", flush=True)
+if sys.argv[1] == "worker":
+    workers = {int(p) for p in pool._executor._processes}
+    os.kill(min(workers), signal.SIGKILL)
+    try:
+        pool.run(lasts, x)
+    except backends.WorkerDiedError:
+        pass
+elif sys.argv[1] != "exit":
+    pool.run(lasts, x)
+"""
+
+
+@pytest.mark.parametrize("block", ["AnonymousBlock", "NamedBlock"])
+@pytest.mark.parametrize("ending", ["exit", "worker", "interrupt", "kill"])
+def test_nothing_is_left_behind(tmp_path, ending, block):
+    before = set(SHM.iterdir())
+    script = tmp_path / "program.py"
+    script.write_text(textwrap.dedent(PROGRAM))
+    program = subprocess.Popen(
+        [sys.executable, script, ending, block],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert program.stdout.readline() == "ready\n", program.stderr.read()
+    if ending == "interrupt":
+        time.sleep(0.5)
+        os.killpg(program.pid, signal.SIGINT)  # as a terminal does: parent and workers
+    elif ending == "kill":
+        time.sleep(0.5)
+        program.kill()
+    _, errors = program.communicate(timeout=60)
+    expected = {"exit": 0, "worker": 0, "interrupt": -signal.SIGINT, "kill": -signal.SIGKILL}
+    assert program.returncode == expected[ending], errors
+    if ending in ("exit", "worker"):
+        assert errors == ""
+    if ending == "interrupt":
+        assert errors.count("Traceback") == 1  # the user's own; none from the workers
+        assert "leaked" not in errors
+    # Trackers and orphaned workers notice the death of their parent in their own time.
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        left = set(SHM.iterdir()) - before
+        alive = [p for p in psutil.process_iter() if _session(p.pid) == program.pid]
+        if not left and not alive:
+            break
+        time.sleep(0.05)
+    assert not left
+    assert not alive
+
+
+def _session(pid):
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None

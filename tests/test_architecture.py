@@ -1,0 +1,175 @@
+"""Who imports whom, how long a module is, and that what the documentation shows is true."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import backends
+from backends import catalogue, kernels
+
+HOME = Path(backends.__file__).parent
+FILES = {
+    ".".join(["backends", *path.relative_to(HOME).with_suffix("").parts]).removesuffix(
+        ".__init__"
+    ): path
+    for path in sorted(HOME.rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+#: What each module may import, also within functions and for type checkers; ``x.*`` stands for
+#: the modules of a folder. A new module belongs in here before it is written.
+BENCH = {"kernel", "errors", "backend", "blas", "kernels", "registry", "config"}
+ENGINE = {"backend", "kernel", "arguments", "blas", "errors"}
+MAY_IMPORT = {
+    "errors": set(),
+    "accuracy": set(),
+    "blas": set(),
+    "catalogue": set(),
+    "kernel": {"accuracy"},
+    "kernels": {"kernel", "errors", "kernels.*"},
+    "kernels.*": {"kernel", "accuracy", "errors"},
+    "arguments": {"kernel"},
+    "backend": {"arguments", "blas", "kernel"},
+    "config": {"catalogue", "kernels", "errors", "kernel"},
+    "registry": {"config", "catalogue", "backend", "errors", "kernel"},
+    "engines": set(),
+    "engines.floating": set(),
+    "engines.shared": set(),
+    "engines.*": {*ENGINE, "engines.chunked", "engines.shared", "engines.floating"},
+    "bench": set(),
+    "bench.timer": set(),
+    "bench.machine": {"blas"},
+    "bench.record": {"bench.machine"},
+    "bench.report": {"bench.machine", "bench.record", "bench.suite"},
+    "bench.*": {*BENCH, "bench.*"},
+    "testing": {"backend", "kernel", "kernels", "blas", "errors"},
+    "cli": {*BENCH, "bench.*"},
+    "": {"backend", "config", "errors", "kernel", "kernels", "registry", "kernels.*"},
+}
+MODULES = pytest.mark.parametrize("module", FILES)
+
+
+def short(module):
+    return module.removeprefix("backends").removeprefix(".")
+
+
+def imports(module):
+    """Modules of this package that `module` imports anywhere, and the other top-level names."""
+    ours, others = set(), set()
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute, so that they can be searched"
+            names = [
+                inner if (inner := f"{node.module}.{alias.name}") in FILES else node.module
+                for alias in node.names
+            ]
+        else:
+            continue
+        for name in names:
+            (ours if name in FILES else others).add(name)
+    return ours, {name.partition(".")[0] for name in others}
+
+
+def rule(name):
+    folder = name.rpartition(".")[0]
+    return name if name in MAY_IMPORT or not folder else f"{folder}.*"
+
+
+@MODULES
+def test_imports_go_downward_only(module):
+    name = short(module)
+    assert rule(name) in MAY_IMPORT, f"say in MAY_IMPORT where {module} belongs"
+    allowed = MAY_IMPORT[rule(name)]
+    found = {short(other) for other in imports(module)[0]} - {name}
+    wrong = {x for x in found if x not in allowed and f"{x.rpartition('.')[0]}.*" not in allowed}
+    assert wrong == set()
+
+
+def test_no_module_imports_itself_through_others():
+    below = {module: imports(module)[0] - {module} for module in FILES}
+    done, left = set(), set(FILES)
+    while left:
+        ready = {module for module in left if below[module] <= done}
+        assert ready, f"a circle among {sorted(left)}"
+        done |= ready
+        left -= ready
+
+
+@MODULES
+def test_engines_are_known_by_name_only(module):
+    found = {name for name in imports(module)[0] if name.startswith("backends.engines.")}
+    if not module.startswith("backends.engines."):
+        assert found == set()
+
+
+def test_catalogue_names_engines_that_exist():
+    for name, place in catalogue.BUILT_IN.items():
+        module, _, attribute = place.partition(":")
+        assert module in FILES
+        assert getattr(import_module(module), attribute).name == name
+
+
+@MODULES
+def test_nothing_imports_the_command_line(module):
+    assert "backends.cli" not in imports(module)[0]
+
+
+@MODULES
+def test_rich_and_typer_stay_in_the_command_line_and_the_report(module):
+    found = imports(module)[1] & {"rich", "typer"}
+    assert not found or module in ("backends.cli", "backends.bench.report")
+
+
+@MODULES
+def test_test_tools_stay_in_the_conformance_suite(module):
+    assert not imports(module)[1] & {"pytest", "hypothesis"} or module == "backends.testing"
+
+
+def lines_of_code(module):
+    """Count the lines without docstrings: what a kernel documents is not what it does."""
+    lines = FILES[module].read_text(encoding="utf-8").splitlines()
+    documented = set()
+    for node in ast.walk(TREES[module]):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            documented |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines) - len(documented)
+
+
+@MODULES
+def test_module_is_short(module):
+    assert lines_of_code(module) <= 300
+
+
+@MODULES
+def test_module_says_what_it_is_and_what_it_offers(module):
+    assert ast.get_docstring(TREES[module])
+    if module.endswith("__main__") or module in ("backends", "backends.engines", "backends.bench"):
+        return
+    offered = import_module(module).__all__
+    assert all(hasattr(import_module(module), name) for name in offered)
+
+
+def examples():
+    for module in FILES:
+        if ">>>" in FILES[module].read_text(encoding="utf-8"):
+            for test in doctest.DocTestFinder().find(import_module(module)):
+                # Those of kernels are run by test_kernels.py.
+                if test.examples and test.name.rpartition(".")[2] not in kernels.every():
+                    yield pytest.param(test, id=test.name)
+
+
+@pytest.mark.parametrize("test", list(examples()))
+@pytest.mark.filterwarnings("ignore:n_jobs=2 is more than:UserWarning")  # a machine of one core
+def test_examples_hold(test):
+    output = []
+    outcome = doctest.DocTestRunner(verbose=False).run(test, out=output.append)
+    assert outcome.failed == 0, "".join(output)
