@@ -120,6 +120,7 @@ def test_small_part_of_a_complex_number_is_measured_by_its_modulus():
     assert elementwise_error(expected + 1e-20j, expected) < 1e-3
     assert elementwise_error(expected + 4e-16j, expected) == pytest.approx(1.8, abs=0.1)
     assert elementwise_error(expected + 4e-16, expected) == pytest.approx(2.0)
+    assert elementwise_error(1j * expected + 1e-20, 1j * expected) < 1e-3
 
 
 def test_part_of_a_complex_number_that_is_not_a_number_counts():

@@ -240,7 +240,9 @@ def test_backends_that_overlap_in_time_restore_the_count():
 
 FORK = """
 import os
+import signal
 import sys
+import threading
 import warnings
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # we mean to fork
@@ -249,9 +251,19 @@ from backends import blas
 library = blas.library()
 library.set(3)
 blas.acquire(1)
-with blas._lock:  # as another thread might at that moment
-    child = os.fork()
+held, done = threading.Event(), threading.Event()
+
+def hold():  # as a thread in the middle of acquire() does, at the moment of the fork
+    with blas._lock:
+        held.set()
+        done.wait()
+
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
+child = os.fork()
 if child == 0:
+    signal.alarm(30)  # ends it where it waits for a lock that nobody holds
     problems = []
     if library.get() != 3:
         problems.append(f"a wish of the parent's is left: {library.get()}")
@@ -264,6 +276,8 @@ if child == 0:
     sys.stderr.flush()
     os._exit(len(problems))
 _, status = os.waitpid(child, 0)
+done.set()
+holder.join()
 assert os.waitstatus_to_exitcode(status) == 0
 assert library.get() == 1
 blas.release(1)

@@ -29,6 +29,8 @@ def environment(tmp_path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name not in TERMINAL},
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONUTF8": "1",
+        "HOME": str(tmp_path),
         "XDG_DATA_HOME": str(tmp_path / "data"),
     }
 
@@ -54,7 +56,8 @@ def process(environment):
 @pytest.fixture
 def here(environment, monkeypatch):
     """Run the command in this process, which is quicker."""
-    monkeypatch.setenv("XDG_DATA_HOME", environment["XDG_DATA_HOME"])
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, environment[name])
     monkeypatch.setenv("COLUMNS", "80")
     runner = CliRunner()
 
@@ -125,9 +128,8 @@ def test_list_shows_every_kernel_and_every_backend(here):
 
 def test_list_says_what_is_chosen_and_where_that_was_said(here, tmp_path):
     (tmp_path / "backends.toml").write_text('backend = "threads"\n')
-    words = " ".join(here("list").stdout.split())
-    assert "'threads'" in words
-    assert "backends.toml" in "".join(words.split())
+    # A path may be wrapped anywhere.
+    assert f"'threads'(from{tmp_path}" in "".join(here("list").stdout.split())
 
 
 def test_list_says_why_a_backend_cannot_run(process, plugin):
@@ -195,7 +197,7 @@ def test_without_output_the_newest_results_are_kept_and_reported(here, tmp_path)
     first = here("bench", "sin", *QUICK)
     second = here("bench", "cos", *QUICK)
     assert (first.returncode, second.returncode) == (0, 0)
-    assert len(files(tmp_path / "data")) == 2
+    assert len(files(tmp_path)) == 2
     assert here("report").stdout == second.stdout
 
 
@@ -232,7 +234,8 @@ def test_results_of_a_bench_without_time_limit_can_be_read_again(here, tmp_path,
     if done.returncode == 0:
         assert here("report", str(target)).stdout == done.stdout
     else:
-        refused(done, "--time")
+        assert done.returncode == 2
+        assert "--time" in done.stderr
         assert not target.exists()
 
 
@@ -428,7 +431,7 @@ def run(self, kernel, *arrays, out=None):
     [
         ("slow", "1000", ["sin", "cos", "exp", "log"]),
         # Its worker processes are interrupted too, as by a terminal, and must not be heard.
-        ("threads,joblib,slow", "3e6", ["sin", "cos", "exp", "log"]),
+        ("threads,joblib,slow", "1e6", ["sin", "cos", "exp", "log"]),
         ("slow", "1000", ["exp"]),
     ],
     ids=["in the third row", "with workers", "before the first row"],

@@ -268,11 +268,12 @@ def test_backends_toml_beats_pyproject_in_the_same_folder(tmp_path):
     assert get_config().n_jobs.source == "the default"
 
 
-def test_nearest_file_upward_is_found(tmp_path, monkeypatch):
+@pytest.mark.parametrize("folder", ["a", "a/b/c"])
+def test_nearest_file_upward_is_found(folder, tmp_path, monkeypatch):
     write(tmp_path / "backends.toml", "n_jobs = 2\n")
     near = write(tmp_path / "a" / "pyproject.toml", "[tool.backends]\nn_jobs = 3\n")
-    here = tmp_path / "a" / "b" / "c"
-    here.mkdir(parents=True)
+    here = tmp_path / folder
+    here.mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(here)
     assert get_config().n_jobs == (3, str(near))
 

@@ -83,6 +83,14 @@ def test_get_gives_the_same_object_for_minus_one_and_its_number(name):
     assert backends.get(name) is everything
 
 
+@pytest.mark.parametrize("name", RUNNING)
+def test_number_asked_for_first_is_kept_for_minus_one(name, monkeypatch):
+    monkeypatch.setattr(registry, "_backends", {})
+    first = backends.get(name, CORES)
+    assert backends.get(name, -1) is first
+    assert backends.get(name, CORES) is first
+
+
 @pytest.mark.parametrize("name", DIVIDING)
 def test_n_jobs_means_what_it_means_to_joblib(name):
     assert backends.get(name, -1).n_jobs == CORES
@@ -303,6 +311,25 @@ def test_change_of_settings_reaches_the_next_call(plug_in):
         assert backends.sin(0.5)[3] == (1 if n_jobs == 1 else CORES)
     set_config(backend=None)
     assert backends.sqrt(4.0) == 2.0
+
+
+def test_choice_is_looked_up_once_for_each_change_of_settings(plug_in):
+    plug_in(
+        "telltale",
+        TELLTALE
+        + """
+        def supports(self, kernel):
+            type(self).asked = getattr(type(self), "asked", 0) + 1
+            return True
+""",
+    )
+    set_config(backend="telltale")
+    backends.sin(0.5)
+    backends.sin(0.5)
+    assert backends.get("telltale").asked == 1
+    set_config(backend="telltale")
+    backends.sin(0.5)
+    assert backends.get("telltale").asked == 2
 
 
 @pytest.mark.parametrize("n_jobs", [0, 1_000_000])

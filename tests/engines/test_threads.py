@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import special
 
 import backends
 from backends.engines.threads import ThreadsBackend
@@ -148,3 +149,10 @@ def test_memory_maps_are_plain_arrays(tmp_path, pool):
     result = pool.run(backends.sqrt, x)
     assert type(result) is type(np.sqrt(x))
     assert np.array_equal(result, np.sqrt(x))
+
+
+def test_special_function_errors_are_raised_where_scipy_is_asked_to(pool):
+    x = np.array([-1.0, 2.0, 3.0, 4.0])
+    assert pool.run(backends.gammaln, x)[0] == np.inf
+    with special.errstate(all="raise"), pytest.raises(special.SpecialFunctionError):
+        pool.run(backends.gammaln, x)

@@ -8,7 +8,6 @@ from itertools import groupby
 from statistics import geometric_mean
 
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -33,7 +32,7 @@ def render(record: Record) -> RenderableType:
         sorted(record.rows, key=lambda r: (_family_order(record.rows, r), r.dtype)),
         key=lambda r: (r.family, r.dtype),
     ):
-        parts += [_table(family, dtype, list(rows)), Text()]
+        parts += [*_table(family, dtype, list(rows)), Text()]
     parts += [Text(f"note: {line}", style="dim") for line in _notes(record)]
     if not record.complete:
         parts.append(
@@ -44,7 +43,7 @@ def render(record: Record) -> RenderableType:
 
 
 def machine_lines(machine: Machine) -> Text:
-    """Give the machine in two lines.
+    """Give the machine in three lines.
 
     Examples
     --------
@@ -55,8 +54,8 @@ def machine_lines(machine: Machine) -> Text:
     return Text(
         f"{machine.cpu}, {machine.cores} cores usable, {machine.memory / 2**30:.0f} GiB, "
         f"{machine.system} {machine.architecture}\n"
-        f"BLAS {machine.blas}; NumPy {machine.numpy}, SciPy {machine.scipy}, "
-        f"Python {machine.python}",
+        f"BLAS {machine.blas}\n"
+        f"NumPy {machine.numpy}, SciPy {machine.scipy}, Python {machine.python}",
         style="bold",
     )
 
@@ -70,19 +69,13 @@ def best(row: Row) -> Result | None:
     return max(faster, key=lambda r: r.speedup or 0.0, default=None)
 
 
-def _table(family: str, dtype: str, rows: list[Row]) -> Table:
+def _table(family: str, dtype: str, rows: list[Row]) -> list[RenderableType]:
     columns = _columns(rows)
     rate = "GFLOP/s" if family == "linear algebra" else "GB/s"
     sizes = {row.size for row in rows}
     shared = f", {rows[0].size:,} elements" if _elements(rows) and len(sizes) == 1 else ""
-    table = Table(
-        title=f"{family[0].upper()}{family[1:]}, {dtype}{shared}: times the speed of {BASELINE}",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
+    title = f"{family[0].upper()}{family[1:]}, {dtype}{shared}: times the speed of {BASELINE}"
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("kernel", no_wrap=True)
     table.add_column(f"{BASELINE}, time", justify="right", no_wrap=True)
     for name, resident in columns:
@@ -98,7 +91,7 @@ def _table(family: str, dtype: str, rows: list[Row]) -> Table:
         table.add_row(
             label, f"{_time(base.median)}{mark}", *cells, _rate(fastest, rate == "GFLOP/s")
         )
-    return table
+    return [Text(title, style="bold"), table]
 
 
 def _columns(rows: list[Row]) -> list[tuple[str, bool]]:
@@ -199,7 +192,7 @@ def _verdict(record: Record) -> list[RenderableType]:
     return [
         paragraph,
         Text("\nTo choose so, put this into backends.toml beside your program:\n"),
-        Padding(Text("\n".join(_toml(record, winners)), style="cyan"), (0, 0, 0, 4)),
+        Text("\n".join(f"    {line}".rstrip() for line in _toml(record, winners)), style="cyan"),
     ]
 
 

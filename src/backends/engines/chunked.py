@@ -174,7 +174,8 @@ class ChunkedBackend(Backend):
         work = kernel.flops(*bound.operands) + moved
         # One matrix is cut once a job: each piece packs the other factor again.
         most = self.n_jobs * (CHUNKS_PER_JOB if items > 1 or not kernel.rows else 1)
-        return int(min(work // self.min_work, most))
+        count = int(min(work // self.min_work, most))
+        return 1 if count > 1 and floating.special_errors_wanted() else count
 
     def _plan(self, kernel: Kernel, bound: Bound, wanted: int) -> _Plan:
         if not any(kernel.core):

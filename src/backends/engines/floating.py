@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["noted", "report"]
+__all__ = ["noted", "report", "special_errors_wanted"]
 
 # NumPy's order and words, by the key under which numpy.errstate holds what to do.
 ERRORS = {
@@ -56,6 +56,19 @@ def report(errors: set[str], function: str) -> None:
     for key, words in ERRORS.items():
         if words in errors:
             _report(todo[key], f"{words} encountered in {function}", words)
+
+
+def special_errors_wanted() -> bool:
+    """Tell whether ``scipy.special.errstate`` asks for warnings or exceptions here.
+
+    SciPy keeps that setting, and raises, in the thread that computes: only there can it be obeyed.
+    """
+    special = sys.modules.get("scipy.special")
+    if special is None:
+        return False
+    wanted = special.geterr()
+    del wanted["memory"]  # an exception in every thread, unless asked otherwise
+    return set(wanted.values()) != {"ignore"}
 
 
 def _report(action: str, message: str, words: str) -> None:

@@ -1,6 +1,7 @@
+from backends_blocked import BlockedBackend
+
 import backends
 from backends.testing import BackendConformance
-from backends_blocked import BlockedBackend
 
 
 class TestBlocked(BackendConformance):

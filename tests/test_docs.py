@@ -1,0 +1,63 @@
+"""What the documents show is true: examples run, settings are accepted, commands exist."""
+
+import doctest
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from backends import config
+from backends.cli import app
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+MAKE = re.compile(r"^([a-z-]+):", re.M)
+
+
+def blocks(document, language):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_python_examples_run(document, tmp_path):
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for number, block in enumerate(blocks(document, "python")):
+        assert ">>>" in block, "examples show what they give"
+        test = doctest.DocTestParser().get_doctest(block, {}, f"{document} {number}", document, 0)
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_settings_are_accepted(document):
+    for block in blocks(document, "toml"):
+        content = tomllib.loads(block)
+        config.make_layer(document, content.get("tool", {}).get("backends", content))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_and_options_exist(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    commands = get_command(app).commands
+    targets = set(MAKE.findall((ROOT / "Makefile").read_text(encoding="utf-8")))
+    used = re.findall(r"(?:^|`|/)backends ((?:bench|list|report|[a-z]+)\b[^`\n]*)", text, re.M)
+    for line in used:
+        name, *arguments = line.split("#")[0].split()
+        assert name in commands, line
+        context = typer.Context(commands[name])
+        known = {option for p in commands[name].get_params(context) for option in p.opts}
+        assert {a for a in arguments if a.startswith("-")} <= known, line
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M):
+        assert target in targets, target
+
+
+def test_readme_lists_every_backend():
+    from backends import catalogue
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in catalogue.BUILT_IN:
+        assert f"`{name}`" in text
