@@ -16,9 +16,12 @@ import pytest
 import backends
 from backends import WorkerDiedError
 from backends.engines.processes import JoblibBackend
+from backends.engines.shared import BLOCK
 from backends.kernel import REGISTERED
 
 SHM = Path("/dev/shm")
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither fork nor these signals")
 
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
@@ -121,6 +124,7 @@ def test_blas_has_one_thread_in_workers(pool):
     assert set(pool.run(blas_threads, np.zeros((50, 4, 4))).ravel()) == {1.0}
 
 
+@posix
 def test_a_dead_worker_is_an_error_and_the_next_call_works(pool):
     with pytest.raises(WorkerDiedError, match=r"while computing dies.*next call"):
         pool.run(dies, np.zeros(100))
@@ -128,6 +132,7 @@ def test_a_dead_worker_is_an_error_and_the_next_call_works(pool):
     assert np.array_equal(pool.run(backends.sqrt, x), np.sqrt(x))
 
 
+@posix
 def test_a_worker_killed_from_outside_in_the_middle_is_an_error(pool):
     victim = min(worker_ids(pool))
 
@@ -144,6 +149,7 @@ def test_a_worker_killed_from_outside_in_the_middle_is_an_error(pool):
     assert victim not in worker_ids(pool)
 
 
+@posix
 def test_a_worker_that_died_between_calls_is_replaced_without_a_word(pool):
     victim = min(worker_ids(pool))
     os.kill(victim, signal.SIGKILL)
@@ -173,6 +179,7 @@ def test_close_ends_the_processes(pool):
     assert not [i for i in ids if psutil.pid_exists(i)]
 
 
+@posix
 def test_results_are_right_after_a_fork(pool):
     x = np.arange(1000.0)
     shared = pool.run(backends.sqrt, x)
@@ -194,6 +201,7 @@ import numpy as np
 import backends
 from backends.engines import shared
 from backends.engines.processes import JoblibBackend
+from backends.engines.shared import BLOCK
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
 def lasts(x, /, out=None):
@@ -224,10 +232,11 @@ elif sys.argv[1] != "exit":
 """
 
 
-@pytest.mark.parametrize("block", ["AnonymousBlock", "NamedBlock"])
+@posix
+@pytest.mark.parametrize("block", [BLOCK.__name__, "NamedBlock"])
 @pytest.mark.parametrize("ending", ["exit", "worker", "interrupt", "kill"])
 def test_nothing_is_left_behind(tmp_path, ending, block):
-    before = set(SHM.iterdir())
+    before = _shared_files()
     script = tmp_path / "program.py"
     script.write_text(textwrap.dedent(PROGRAM))
     program = subprocess.Popen(
@@ -256,13 +265,17 @@ def test_nothing_is_left_behind(tmp_path, ending, block):
     # Trackers and orphaned workers notice the death of their parent in their own time.
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        left = set(SHM.iterdir()) - before
+        left = _shared_files() - before
         alive = [p for p in psutil.process_iter() if _session(p.pid) == program.pid]
         if not left and not alive:
             break
         time.sleep(0.05)
     assert not left
     assert not alive
+
+
+def _shared_files():
+    return set(SHM.iterdir()) if SHM.exists() else set()
 
 
 def _session(pid):

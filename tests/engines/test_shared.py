@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.engines.shared import AnonymousBlock, Attachments, NamedBlock, Pool
+from backends.engines.shared import BLOCK, Attachments, NamedBlock, Pool
 
 
-@pytest.fixture(params=[AnonymousBlock, NamedBlock])
+FILES = Path("/proc/self/fd")
+
+
+@pytest.fixture(params=sorted({BLOCK, NamedBlock}, key=str))
 def pool(request):
     pool = Pool(request.param)
     yield pool
@@ -112,12 +115,13 @@ def test_a_worker_drops_what_the_owner_has_dropped(pool):
     attachments.keep(frozenset())
 
 
+@pytest.mark.skipif(not FILES.exists(), reason="open files are counted in /proc")
 def test_arrays_outlive_their_pool_and_take_the_memory_with_them():
-    pool = Pool(AnonymousBlock)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    pool = Pool(BLOCK)
+    before = len(list(FILES.iterdir()))
     x = pool.copy(np.arange(1000.0))
     del pool
     gc.collect()
     assert x.sum() == 499500
     del x
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(FILES.iterdir())) == before

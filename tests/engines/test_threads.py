@@ -109,6 +109,7 @@ def test_nothing_writes_to_out_after_an_error(pool):
     assert np.array_equal(out, after)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_results_are_right_after_a_fork(pool):
     x = np.arange(1000.0)
     pool.run(backends.sqrt, x)
