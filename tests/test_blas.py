@@ -42,7 +42,7 @@ def watched():
     seen = []
 
     @linear_algebra(core=(2, 2), rows=True, flops=lambda a, b: 1e12, cases={})
-    def watched(x1, x2, /, out=None):
+    def watched(x1, x2, /, *, out=None):
         seen.append(count())
         if np.size(x1) and np.isnan(x1).any():
             raise np.linalg.LinAlgError("not a number")
@@ -218,7 +218,7 @@ def test_kernel_without_blas_leaves_the_count_alone():
     seen = []
 
     @backends.elementwise(domain=(0.0, 1.0), flops=1)
-    def counting(x, /, out=None):
+    def counting(x, /, *, out=None):
         seen.append(count())
         return np.add(x, 1.0, out=out)
 

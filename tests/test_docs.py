@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.main import get_command
 
-from backends import config
+from backends import sources
 from backends.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +36,7 @@ def test_python_examples_run(document, tmp_path):
 def test_settings_are_accepted(document):
     for block in blocks(document, "toml"):
         content = tomllib.loads(block)
-        config.make_layer(document, content.get("tool", {}).get("backends", content))
+        sources.make_layer(document, content.get("tool", {}).get("backends", content))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -15,7 +15,7 @@ from backends.kernel import REGISTERED
 
 def define(name="doubled", **changed):
     @elementwise(**{"domain": (0.0, 1.0), "flops": 1, **changed})
-    def doubled(x, /, out=None):
+    def doubled(x, /, *, out=None):
         """Twice `x`."""
         return np.multiply(x, 2, out=out)
 
@@ -33,7 +33,7 @@ def test_decorated_function_is_a_kernel_with_its_data():
     assert (kernel.core, kernel.rows, kernel.blas) == ((0,), False, False)
     assert (kernel.dtypes, kernel.tolerance) == (("float64",), 7.0)
     assert kernel.__doc__ == "Twice `x`."
-    assert repr(kernel) == "<kernel doubled(x, /, out=None): tests>"
+    assert repr(kernel) == "<kernel doubled(x, /, *, out=None): tests>"
 
 
 @pytest.mark.parametrize("backend", ["numpy", "threads", "joblib"])
@@ -59,7 +59,7 @@ import numpy as np
 import backends
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def doubled(x, /, out=None):
+def doubled(x, /, *, out=None):
     return np.multiply(x, 2, out=out)
 
 assert backends.doubled is doubled
@@ -77,7 +77,7 @@ def test_kernel_of_another_module_cannot_be_replaced():
     define()
     with pytest.raises(ValueError, match="doubled is already defined in test_kernel: choose"):
         exec(
-            "def doubled(x, /, out=None): ...\nelementwise(domain=(0.0, 1.0), flops=1)(doubled)",
+            "def doubled(x, /, *, out=None): ...\nelementwise(domain=(0.0, 1.0), flops=1)(doubled)",
             {"__name__": "elsewhere", "elementwise": elementwise},
         )
 
@@ -91,7 +91,7 @@ import backends
 for factor in (2, 3):  # as a notebook's cell that is run again
 
     @backends.elementwise(domain=(0.0, 1.0), flops=1)
-    def scaled(x, /, out=None, factor=factor):
+    def scaled(x, /, *, out=None, factor=factor):
         return np.multiply(x, factor, out=out)
 
     print(scaled(1.0), backends.scaled(1.0), backends.kernels.find("scaled")(1.0))
@@ -105,7 +105,7 @@ def test_kernel_of_ours_cannot_be_replaced():
     with pytest.raises(ValueError, match=r"sin is already defined in backends\.kernels\.element"):
 
         @elementwise(domain=(0.0, 1.0), flops=1)
-        def sin(x, /, out=None):
+        def sin(x, /, *, out=None):
             return np.cos(x, out=out)
 
     assert kernels.find("sin") is original
@@ -119,7 +119,7 @@ def without_out(x, /):
     return np.sin(x)
 
 
-def one_of_two(x1, x2, /, out=None):
+def one_of_two(x1, x2, /, *, out=None):
     return np.add(x1, x2, out=out)
 
 
@@ -149,7 +149,7 @@ def test_wrong_signature_is_refused_and_not_registered(case):
 
 def test_refusal_of_a_signature_says_what_to_write():
     decorate, function = WRONG_SIGNATURES["core of another length"]
-    with pytest.raises(TypeError, match=r"kernel one_of_two.*positional-only.*x1, /, out=None"):
+    with pytest.raises(TypeError, match=r"kernel one_of_two.*positional-only.*x1, /, \*, out=None"):
         decorate(function)
 
 
@@ -197,7 +197,7 @@ def helper(x):
     return x * 10
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1e9)
-def where(x, /, out=None):
+def where(x, /, *, out=None):
     result = helper(np.asarray(x)) + os.getpid()
     if out is None:
         return result
@@ -294,7 +294,7 @@ def test_probe_computes_nothing():
     calls = []
 
     @elementwise(domain=(0.0, 1.0), flops=1)
-    def watched(x, /, out=None):
+    def watched(x, /, *, out=None):
         calls.append(np.shape(x))
         return np.add(x, 0.5, out=out)
 

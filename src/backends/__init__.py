@@ -18,14 +18,14 @@ from backends.config import Config as Config
 from backends.config import config_context as config_context
 from backends.config import get_config as get_config
 from backends.config import set_config as set_config
+from backends.declare import elementwise as elementwise
+from backends.declare import linear_algebra as linear_algebra
 from backends.errors import BackendUnavailableError as BackendUnavailableError
 from backends.errors import ConfigError as ConfigError
 from backends.errors import UnknownNameError as UnknownNameError
 from backends.errors import UnsupportedKernelError as UnsupportedKernelError
 from backends.errors import WorkerDiedError as WorkerDiedError
 from backends.kernel import Kernel as Kernel
-from backends.kernel import elementwise as elementwise
-from backends.kernel import linear_algebra as linear_algebra
 from backends.registry import available as available
 from backends.registry import get as get
 
@@ -64,8 +64,11 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("array-backends")
-    if not name.startswith("_") and name in kernels.every():
-        return globals().setdefault(name, kernels.find(name))
+    kernel = None if name.startswith("_") else kernels.every().get(name)
+    if kernel is not None:
+        if kernel.__module__.startswith("backends."):
+            globals()[name] = kernel  # found at once from now on; others may be defined anew
+        return kernel
     raise AttributeError(f"module 'backends' has no attribute {name!r}")
 
 

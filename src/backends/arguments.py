@@ -77,7 +77,8 @@ def bind(kernel: Kernel, arrays: tuple[Any, ...], out: Any = None) -> Bound:
     if out is not None:
         outs = out if isinstance(out, tuple) else (out,)
         if len(outs) != len(items):
-            raise TypeError(f"{kernel.name}: argument out: give {len(items)} array(s)")
+            kind = ValueError if isinstance(out, tuple) and len(items) == 1 else TypeError
+            raise kind(f"{kernel.name}: argument out: give {len(items)} array(s)")
         for o, item in zip(outs, items, strict=True):
             loop = _check_out(kernel, o, loop, *item)
     return Bound(operands, loop, items, type(probe), outs)
@@ -151,7 +152,7 @@ def _check_out(
         raise TypeError(f"{start} must be a numpy.ndarray, not {type(out).__name__}")
     if not out.flags.writeable:
         raise ValueError(f"{start} is read-only; pass a writeable array")
-    if not np.can_cast(dtype, out.dtype, casting="same_kind"):
+    if out.dtype.kind not in NUMERIC_KINDS or not np.can_cast(dtype, out.dtype, "same_kind"):
         raise TypeError(
             f"{start} has dtype {out.dtype}, which cannot hold the result's {dtype}; pass "
             f"numpy.empty({(*loop, *item)}, dtype={dtype.name!r})"

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 import numpy as np
 
 from backends import arguments, blas
+from backends.errors import users_level
 from backends.kernel import NUMERIC_KINDS, Kernel
 
 __all__ = ["Backend", "Support", "count_jobs", "in_one_piece"]
@@ -190,10 +191,7 @@ def count_jobs(n_jobs: int) -> int:
     >>> count_jobs(1), count_jobs(-1) >= 1
     (1, True)
     """
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)):
-        raise TypeError(f"n_jobs must be an integer, not {n_jobs!r}")
-    if n_jobs == 0:
-        raise ValueError("n_jobs=0 has no meaning: give a number of jobs, or -1 for all the cores")
+    check_jobs(n_jobs)
     if n_jobs == 1:
         return 1
     # Imported here: `import backends` must cost no more than `import numpy`.
@@ -211,6 +209,22 @@ def count_jobs(n_jobs: int) -> int:
         warnings.warn(
             f"n_jobs={n_jobs} is more than the {cores} core(s) this process may use: the jobs "
             "will take turns; -1 means all the cores",
-            stacklevel=3,
+            stacklevel=users_level(),
         )
     return int(n_jobs)
+
+
+def check_jobs(n_jobs: int) -> None:
+    """Refuse what cannot be a number of jobs on any machine.
+
+    Raises
+    ------
+    TypeError
+        Not an integer.
+    ValueError
+        0.
+    """
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)):
+        raise TypeError(f"n_jobs must be an integer, not {n_jobs!r}")
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning: give a number of jobs, or -1 for all the cores")

@@ -18,13 +18,13 @@ from backends import config, kernels, registry
 from backends.backend import Backend
 from backends.bench import machine, record, report, suite
 from backends.bench.record import Record, RecordError, Row
+from backends.declare import REAL_AND_COMPLEX
 from backends.errors import (
     BackendUnavailableError,
     ConfigError,
     UnknownNameError,
     suggest,
 )
-from backends.kernel import REAL_AND_COMPLEX
 
 __all__ = ["app", "main"]
 
@@ -183,7 +183,7 @@ def _measure(
 def _backends(names: Sequence[str], n_jobs: int) -> list[Backend]:
     if not names or "all" in names:
         names = registry.available()
-    return [registry.get(name, n_jobs) for name in dict.fromkeys(names) if name != suite.BASELINE]
+    return [registry.get(name, n_jobs) for name in dict.fromkeys(names) if name != record.BASELINE]
 
 
 def _list_backends(console: Console) -> None:

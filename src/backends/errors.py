@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "UnsupportedKernelError",
     "WorkerDiedError",
     "suggest",
+    "users_level",
 ]
 
 
@@ -49,3 +51,11 @@ def suggest(name: object, valid: Iterable[str], *, what: str) -> str:
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     return f"there is no {what} {name!r}{hint} Valid: {', '.join(names) or '(none)'}"
+
+
+def users_level() -> int:
+    """Give the ``stacklevel`` with which a warning of the caller points at the user's line."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == "backends":
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,8 +1,9 @@
-"""A kernel is a documented function: its body is the reference, a decorator adds the data.
+"""A kernel is a documented function: its body is the reference, its data say what it costs.
 
 * The body computes with NumPy or SciPy on whatever it is given: it is the serial baseline, the
   oracle of every test, and (through NumPy's dispatch protocols) the GPU implementation.
-* The data say what it costs, how it divides, what its inputs look like and how exact it must be.
+* The data, which a decorator of :mod:`backends.declare` adds, say what it costs, how it divides,
+  what its inputs look like and how exact it must be.
 * Calling a kernel runs it on the backend that the configuration chooses; how it is chosen is not
   known here: :mod:`backends.registry` puts the dispatcher in (see ``Kernel.dispatcher``).
 """
@@ -17,12 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from backends import accuracy
-
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-__all__ = ["REGISTERED", "Inputs", "Kernel", "elementwise", "linear_algebra"]
+__all__ = ["REGISTERED", "Inputs", "Kernel"]
 
 Arrays: TypeAlias = tuple[Any, ...]
 #: ``inputs(size, dtype, rng)`` makes the arrays of one benchmark case.
@@ -33,8 +32,6 @@ ErrorMeasure: TypeAlias = Callable[[Any, Any, Arrays], float]
 #: Every kernel that has been defined, by name. :mod:`backends.kernels` fills it with ours.
 REGISTERED: dict[str, Kernel] = {}
 
-REAL = ("float32", "float64")
-REAL_AND_COMPLEX = (*REAL, "complex128")
 #: ``dtype.kind`` of what kernels compute on: bool, integers, floating point, complex.
 NUMERIC_KINDS = "biufc"
 
@@ -42,7 +39,7 @@ NUMERIC_KINDS = "biufc"
 class Kernel:
     """A function that runs on the configured backend, with its reference and its data.
 
-    Kernels are made by the decorators :func:`elementwise` and :func:`linear_algebra`.
+    Kernels are made by the decorators of :mod:`backends.declare`.
 
     Attributes
     ----------
@@ -88,11 +85,9 @@ class Kernel:
         rows: bool = False,
         blas: bool = False,
     ) -> None:
+        self.name, self.parameters = _signature(reference, len(core))
         functools.update_wrapper(self, reference)
-        code = reference.__code__
-        self.name: str = str(reference.__name__)
         self.reference = reference
-        self.parameters: tuple[str, ...] = code.co_varnames[: code.co_posonlyargcount]
         self.family = family
         self.core = core
         self.cases = cases
@@ -103,11 +98,6 @@ class Kernel:
         self.blas = blas
         self._item_flops = flops
         self._error = error
-        if len(self.parameters) != len(core):
-            raise TypeError(
-                f"kernel {self.name}: declare its {len(core)} array argument(s) positional-only: "
-                f"def {self.name}({', '.join(f'x{i + 1}' for i in range(len(core)))}, /, out=None)"
-            )
         known = REGISTERED.setdefault(self.name, self)
         if known.__module__ != self.__module__:
             raise ValueError(
@@ -126,7 +116,7 @@ class Kernel:
         return Kernel.dispatcher(self, arrays, out, backend, n_jobs)
 
     def __repr__(self) -> str:
-        return f"<kernel {self.name}({', '.join(self.parameters)}, /, out=None): {self.family}>"
+        return f"<kernel {self.name}({', '.join(self.parameters)}, /, *, out=None): {self.family}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # A module's kernel is pickled by name. One from a script, a notebook or inside a function
@@ -200,6 +190,22 @@ class Kernel:
             return self.reference(*map(_hollow, arrays, self.core))
 
 
+def _signature(reference: Callable[..., Any], count: int) -> tuple[str, tuple[str, ...]]:
+    """Give name and array parameters of a body, which must be ``f(x1, x2, /, *, out=None)``."""
+    code = getattr(reference, "__code__", None)
+    if code is not None:
+        arrays = code.co_varnames[: code.co_posonlyargcount]
+        others = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+        if len(arrays) == count == code.co_argcount and "out" in others:
+            return reference.__name__, arrays
+    name = getattr(reference, "__name__", "f")
+    wanted = ", ".join(f"x{i + 1}" for i in range(count))
+    raise TypeError(
+        f"kernel {name}: make its arrays positional-only and out keyword-only: "
+        f"def {name}({wanted}, /, *, out=None)"
+    )
+
+
 def _rebuild(reference: Callable[..., Any], data: dict[str, Any]) -> Kernel:
     return Kernel(reference, **data)
 
@@ -211,104 +217,3 @@ def _hollow(x: Any, core: int) -> Any:
     if a.ndim < core:
         return np.zeros(a.shape, a.dtype)
     return np.zeros((0, *a.shape[a.ndim - core :]), a.dtype)
-
-
-def elementwise(
-    *,
-    domain: tuple[float, float] | tuple[tuple[float, float], ...],
-    flops: float,
-    dtypes: tuple[str, ...] = REAL,
-    tolerance: float = 4.0,
-    crosses_zero: bool = False,
-    family: str = "elementwise",
-) -> Callable[[Callable[..., Any]], Kernel]:
-    """Make a kernel of a function that treats each element alone.
-
-    Parameters
-    ----------
-    domain : pair of float, or one pair for each argument
-        Interval from which benchmark inputs are drawn, uniformly.
-    flops : float
-        Nominal floating-point operations an element.
-    dtypes : tuple of str
-        The dtypes it is offered in.
-    tolerance : float
-        Largest error in units of machine epsilon.
-    crosses_zero : bool
-        Measure the error against 1 where the result is below 1: near a zero in the middle of the
-        domain a relative error says nothing.
-    family : str
-        The table it belongs to.
-
-    Examples
-    --------
-    >>> import backends, numpy as np
-    >>> @backends.elementwise(domain=(0.0, 1.0), flops=3)
-    ... def logistic_step(x, /, out=None):
-    ...     "One step of the logistic map, ``4 x (1 - x)``."
-    ...     return np.multiply(4.0 * x, 1.0 - np.asarray(x), out=out)
-    >>> float(logistic_step(0.5, backend="threads"))
-    1.0
-    """
-
-    def decorate(reference: Callable[..., Any]) -> Kernel:
-        count = reference.__code__.co_posonlyargcount
-        domains = domain if isinstance(domain[0], tuple) else (domain,) * count
-
-        def inputs(size: int, dtype: np.dtype[Any], rng: np.random.Generator) -> Arrays:
-            return tuple(_uniform(low, high, size, dtype, rng) for low, high in domains)
-
-        return Kernel(
-            reference,
-            family=family,
-            core=(0,) * count,
-            cases={"elements": inputs},
-            flops=lambda *_: float(flops),
-            size=4_000_000,
-            dtypes=dtypes,
-            tolerance=tolerance,
-            error=functools.partial(accuracy.elementwise_error, floor=1.0 if crosses_zero else 0.0),
-        )
-
-    return decorate
-
-
-def linear_algebra(
-    *,
-    core: tuple[int, ...],
-    flops: Callable[..., float],
-    cases: Mapping[str, Inputs],
-    size: int = 1000,
-    dtypes: tuple[str, ...] = REAL_AND_COMPLEX,
-    tolerance: float = 50.0,
-    error: ErrorMeasure = accuracy.normwise_error,
-    rows: bool = False,
-) -> Callable[[Callable[..., Any]], Kernel]:
-    """Make a kernel of a function on matrices, or on stacks of them; see :class:`Kernel`.
-
-    `flops` takes the core shape of each argument and counts one item.
-    """
-    return functools.partial(
-        Kernel,
-        family="linear algebra",
-        core=core,
-        cases=cases,
-        flops=flops,
-        size=size,
-        dtypes=dtypes,
-        tolerance=tolerance,
-        error=error,
-        rows=rows,
-        blas=True,
-    )
-
-
-def _uniform(
-    low: float, high: float, size: int, dtype: np.dtype[Any], rng: np.random.Generator
-) -> np.ndarray[Any, Any]:
-    if dtype.kind == "c":
-        return (rng.uniform(low, high, size) + 1j * rng.uniform(low, high, size)).astype(dtype)
-    x = rng.random(size, dtype=dtype.type)
-    x *= dtype.type(high - low)
-    x += dtype.type(low)
-    return x

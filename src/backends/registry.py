@@ -6,8 +6,8 @@ import threading
 from importlib import import_module
 from typing import Any
 
-from backends import catalogue, config
-from backends.backend import Backend
+from backends import catalogue, config, sources
+from backends.backend import Backend, check_jobs
 from backends.errors import (
     BackendUnavailableError,
     ConfigError,
@@ -41,6 +41,8 @@ def get(name: str, n_jobs: int | None = None) -> Backend:
         It cannot run here; the message says why and what would mend it.
     ValueError
         `n_jobs` is 0, or more than makes sense on this machine.
+    TypeError
+        `n_jobs` is no integer.
 
     Examples
     --------
@@ -54,14 +56,14 @@ def get(name: str, n_jobs: int | None = None) -> Backend:
             return get(name, setting.value)
         except ValueError as error:
             raise ConfigError(f"{setting.source}: {error}") from None
+    check_jobs(n_jobs)
     backend = _backends.get((name, n_jobs))
     if backend is not None:
         return backend
     with _lock:
         found = _load(name)
-        reason = found if isinstance(found, str) else found.unavailable()
-        if reason is not None or isinstance(found, str):
-            raise BackendUnavailableError(f"backend {name!r} cannot run here: {reason}")
+        if isinstance(found, str):
+            raise BackendUnavailableError(f"backend {name!r} cannot run here: {found}")
         backend = found(n_jobs)
         # -1 and the number it stands for share one pool of workers.
         backend = _backends.setdefault((name, backend.n_jobs), backend)
@@ -88,18 +90,12 @@ def reasons() -> dict[str, str | None]:
     >>> reasons()["numpy"] is None
     True
     """
-    result: dict[str, str | None] = {}
-    for name in catalogue.names():
-        try:
-            found = _load(name)
-            result[name] = found if isinstance(found, str) else found.unavailable()
-        except Exception as error:  # A plug-in's own code: its fault must not hide the others.
-            result[name] = f"its check for availability failed: {_text(error)}"
-    return result
+    loaded = {name: _load(name) for name in catalogue.names()}
+    return {name: found if isinstance(found, str) else None for name, found in loaded.items()}
 
 
 def _load(name: str) -> type[Backend] | str:
-    """Import the class of a backend; give the reason where that fails."""
+    """Import the class of a backend that can run here, or give the reason why it cannot."""
     place = catalogue.locate(name)
     if place is None:
         raise UnknownNameError(suggest(name, catalogue.names(), what="backend"))
@@ -110,7 +106,10 @@ def _load(name: str) -> type[Backend] | str:
         return f"{place} cannot be imported: {_text(error)}"
     if not (isinstance(found, type) and issubclass(found, Backend)):
         return f"{place} is no subclass of backends.backend.Backend"
-    return found
+    try:
+        return found.unavailable() or found
+    except Exception as error:  # A plug-in's own code: its fault must not hide the others.
+        return f"its check for availability failed: {_text(error)}"
 
 
 def _text(error: Exception) -> str:
@@ -146,7 +145,7 @@ def _resolve(
     if supported is not True:
         raise UnsupportedKernelError(
             f"{kernel.name}: {supported} (backend {chosen}). Choose another for this kernel, "
-            f'for example [kernels] {kernel.name} = "threads" in {config.FILE}'
+            f'for example [kernels] {kernel.name} = "threads" in {sources.FILE}'
         )
     return engine.run
 

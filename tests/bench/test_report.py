@@ -350,7 +350,7 @@ def test_the_choice_is_a_valid_file_for_this_package():
     assert settings["n_jobs"] == 16
     assert settings["kernels"]["cholesky"] == "openmp"
     assert settings["kernels"]["add"] == "numpy"
-    layer = config.make_layer("backends.toml", settings)
+    layer = sources.make_layer("backends.toml", settings)
     assert layer.kernels == settings["kernels"]
 
 
@@ -384,7 +384,7 @@ def test_the_choice_gives_every_kernel_a_backend_that_has_it(whole):
     if "backends.toml" not in text:
         assert not any(map(report.best, whole.rows))
         return
-    layer = config.make_layer("backends.toml", tomllib.loads(snippet(text)))
+    layer = sources.make_layer("backends.toml", tomllib.loads(snippet(text)))
     for name, kernel in kernels.every().items():
         chosen = config.Config((layer,)).backend_for(name).value
         assert registry.get(chosen).supports(kernel) is True

@@ -255,7 +255,7 @@ def test_a_baseline_that_differs_from_call_to_call_is_invalid_and_gives_no_speed
     calls = []
 
     @elementwise(domain=(0.0, 1.0), flops=1)
-    def drifting(x, /, out=None):
+    def drifting(x, /, *, out=None):
         """Add the number of calls before this one."""
         calls.append(1)
         return np.add(x, len(calls) - 1, out=out)

@@ -25,14 +25,14 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither fork nor
 
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def process_id(x, /, out=None):
+def process_id(x, /, *, out=None):
     """Give the process that computes."""
     time.sleep(0.05)
     return np.positive(np.full(np.shape(x), os.getpid(), dtype=float), out=out)
 
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def dies(x, /, out=None):
+def dies(x, /, *, out=None):
     """Die as if by the system's hand for want of memory."""
     if np.size(x):  # the caller asks for the dtype with an empty array
         os.kill(os.getpid(), signal.SIGKILL)
@@ -40,7 +40,7 @@ def dies(x, /, out=None):
 
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def calls_another_in_processes(x, /, out=None):
+def calls_another_in_processes(x, /, *, out=None):
     """Call a kernel that would go to a pool of processes again."""
     return np.positive(backends.sqrt(x, backend="joblib", n_jobs=2), out=out)
 
@@ -115,7 +115,7 @@ def test_memory_is_inputs_and_outputs_once_more(pool):
 
 def test_blas_has_one_thread_in_workers(pool):
     @backends.linear_algebra(core=(2,), flops=lambda a: 1.0, cases={})
-    def blas_threads(a, /, out=None):
+    def blas_threads(a, /, *, out=None):
         """Give the number of BLAS threads in force."""
         from backends import blas
 
@@ -137,7 +137,7 @@ def test_a_worker_killed_from_outside_in_the_middle_is_an_error(pool):
     victim = min(worker_ids(pool))
 
     @backends.elementwise(domain=(0.0, 1.0), flops=1)
-    def lasts(x, /, out=None):
+    def lasts(x, /, *, out=None):
         """Be killed by the first chunk that runs elsewhere."""
         if np.size(x):
             time.sleep(30 if os.getpid() == victim else 0.2)
@@ -204,13 +204,13 @@ from backends.engines.processes import JoblibBackend
 from backends.engines.shared import BLOCK
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def lasts(x, /, out=None):
+def lasts(x, /, *, out=None):
     "Compute for a long time, in a kernel that only this script knows."
     time.sleep(60 if x.size else 0)
     return np.positive(x, out=out)
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def twice(x, /, out=None):
+def twice(x, /, *, out=None):
     "A kernel that only this script knows."
     return np.multiply(x, 2.0, out=out)
 

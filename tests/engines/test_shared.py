@@ -8,7 +8,6 @@ import pytest
 
 from backends.engines.shared import BLOCK, Attachments, NamedBlock, Pool
 
-
 FILES = Path("/proc/self/fd")
 
 

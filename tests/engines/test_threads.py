@@ -14,27 +14,27 @@ from backends.kernel import REGISTERED
 
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def slow_identity(x, /, out=None):
+def slow_identity(x, /, *, out=None):
     """Wait, then copy: long enough for another thread to be watched."""
     time.sleep(0.02)
     return np.positive(x, out=out)
 
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def where_it_ran(x, /, out=None):
+def where_it_ran(x, /, *, out=None):
     """Give the identity of the thread that computes."""
     result = np.full(np.shape(x), threading.get_ident() % 2**52, dtype=float)
     return np.positive(result, out=out)
 
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def calls_another_kernel(x, /, out=None):
+def calls_another_kernel(x, /, *, out=None):
     """Call a kernel that the configuration sends to the same pool."""
     return np.positive(backends.sqrt(x), out=out)
 
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
-def fails_at_the_end(x, /, out=None):
+def fails_at_the_end(x, /, *, out=None):
     """Fail in the last chunk, after a moment in the others."""
     if np.size(x) and np.max(x) == 99:
         raise RuntimeError("the last chunk")
@@ -68,7 +68,7 @@ def test_chunks_run_side_by_side(pool):
     lock = threading.Lock()
 
     @backends.elementwise(domain=(0.0, 1.0), flops=1)
-    def counts(x, /, out=None):
+    def counts(x, /, *, out=None):
         """Count how many of these run at once."""
         nonlocal running, most
         with lock:

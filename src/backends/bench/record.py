@@ -13,8 +13,20 @@ import platformdirs
 
 from backends.bench.machine import Machine
 
-__all__ = ["Record", "RecordError", "Result", "Row", "folder", "prepare", "read", "write"]
+__all__ = [
+    "BASELINE",
+    "Record",
+    "RecordError",
+    "Result",
+    "Row",
+    "folder",
+    "prepare",
+    "read",
+    "write",
+]
 
+#: What every other backend is compared with.
+BASELINE = "numpy"
 #: Raised with every change that an older reader would misunderstand.
 SCHEMA = 1
 

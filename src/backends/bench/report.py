@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.bench.machine import Machine
-from backends.bench.record import Record, Result, Row
-from backends.bench.suite import BASELINE
+from backends.bench.record import BASELINE, Record, Result, Row
 
 __all__ = ["machine_lines", "render", "show"]
 

@@ -136,8 +136,8 @@ class ChunkedBackend(Backend):
         if self._owner != os.getpid():
             self._owner = os.getpid()
             self.start()
-        arguments.plain(self.name, kernel, arrays)
         bound = arguments.bind(kernel, arrays, out)
+        arguments.plain(self.name, kernel, arrays)
         wanted = self._count(kernel, bound)
         if wanted < 2:
             return in_one_piece(kernel, bound.operands, out)

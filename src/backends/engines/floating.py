@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from backends.errors import users_level
+
 __all__ = ["noted", "report", "special_errors_wanted"]
 
 # NumPy's order and words, by the key under which numpy.errstate holds what to do.
@@ -76,18 +78,10 @@ def _report(action: str, message: str, words: str) -> None:
     if action == "raise":
         raise FloatingPointError(message)
     if action == "warn":
-        warnings.warn(message, RuntimeWarning, stacklevel=_outside())
+        warnings.warn(message, RuntimeWarning, stacklevel=users_level())
     elif action == "print":
         sys.stderr.write(f"Warning: {message}\n")
     elif action == "call":
         handler(words, 1 << list(ERRORS.values()).index(words))
     elif action == "log":
         handler.write(f"Warning: {message}\n")
-
-
-def _outside() -> int:
-    """Count the frames up to the user's line, for the warning to point at."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == "backends":
-        level, frame = level + 1, frame.f_back
-    return level

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backends.backend import Backend, in_one_piece
+from backends.backend import Backend, check_jobs, in_one_piece
 from backends.kernel import Kernel
 
 __all__ = ["NumpyBackend"]
@@ -23,6 +23,7 @@ class NumpyBackend(Backend):
     name = "numpy"
 
     def __init__(self, n_jobs: int = 1) -> None:
+        check_jobs(n_jobs)
         super().__init__(1)
 
     def divides(self, kernel: Kernel, *arrays: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.kernel import REAL, REAL_AND_COMPLEX, elementwise
+from backends.declare import REAL, REAL_AND_COMPLEX, elementwise
 
 __all__ = [
     "add",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 @elementwise(domain=(-10.0, 10.0), flops=1, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
-def add(x1: Any, x2: Any, /, out: Any = None) -> Any:
+def add(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Add elementwise, ``x1 + x2``.
 
     Parameters
@@ -61,7 +61,7 @@ def add(x1: Any, x2: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(-10.0, 10.0), flops=1, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
-def subtract(x1: Any, x2: Any, /, out: Any = None) -> Any:
+def subtract(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Subtract elementwise, ``x1 - x2``.
 
     Parameters
@@ -93,7 +93,7 @@ def subtract(x1: Any, x2: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(-10.0, 10.0), flops=1, dtypes=REAL_AND_COMPLEX)
-def multiply(x1: Any, x2: Any, /, out: Any = None) -> Any:
+def multiply(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Multiply elementwise, ``x1 * x2``.
 
     Parameters
@@ -125,7 +125,7 @@ def multiply(x1: Any, x2: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(0.5, 10.0), flops=1, dtypes=REAL_AND_COMPLEX)
-def divide(x1: Any, x2: Any, /, out: Any = None) -> Any:
+def divide(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Divide elementwise, ``x1 / x2``; integers give floating point.
 
     Parameters
@@ -157,7 +157,7 @@ def divide(x1: Any, x2: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(0.0, 100.0), flops=1, dtypes=REAL_AND_COMPLEX)
-def sqrt(x: Any, /, out: Any = None) -> Any:
+def sqrt(x: Any, /, *, out: Any = None) -> Any:
     """Take the non-negative square root, elementwise.
 
     Parameters
@@ -189,7 +189,7 @@ def sqrt(x: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(-10.0, 10.0), flops=20, dtypes=REAL_AND_COMPLEX)
-def exp(x: Any, /, out: Any = None) -> Any:
+def exp(x: Any, /, *, out: Any = None) -> Any:
     """Raise e to the power `x`, elementwise.
 
     Parameters
@@ -221,7 +221,7 @@ def exp(x: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(0.01, 100.0), flops=20, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
-def log(x: Any, /, out: Any = None) -> Any:
+def log(x: Any, /, *, out: Any = None) -> Any:
     """Take the natural logarithm, elementwise.
 
     Parameters
@@ -253,7 +253,7 @@ def log(x: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(-10.0, 10.0), flops=20, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
-def sin(x: Any, /, out: Any = None) -> Any:
+def sin(x: Any, /, *, out: Any = None) -> Any:
     """Take the sine, elementwise.
 
     Parameters
@@ -285,7 +285,7 @@ def sin(x: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(-10.0, 10.0), flops=20, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
-def cos(x: Any, /, out: Any = None) -> Any:
+def cos(x: Any, /, *, out: Any = None) -> Any:
     """Take the cosine, elementwise.
 
     Parameters
@@ -317,7 +317,7 @@ def cos(x: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(-3.0, 3.0), flops=25, dtypes=REAL_AND_COMPLEX)
-def tanh(x: Any, /, out: Any = None) -> Any:
+def tanh(x: Any, /, *, out: Any = None) -> Any:
     """Take the hyperbolic tangent, elementwise.
 
     Parameters
@@ -349,7 +349,7 @@ def tanh(x: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=((0.1, 10.0), (-3.0, 3.0)), flops=40, dtypes=REAL_AND_COMPLEX, tolerance=16.0)
-def power(x1: Any, x2: Any, /, out: Any = None) -> Any:
+def power(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Raise to a power elementwise, ``x1 ** x2``.
 
     Parameters
@@ -383,7 +383,7 @@ def power(x1: Any, x2: Any, /, out: Any = None) -> Any:
 
 
 @elementwise(domain=(-10.0, 10.0), flops=10, dtypes=REAL)
-def hypot(x1: Any, x2: Any, /, out: Any = None) -> Any:
+def hypot(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Give the hypotenuse elementwise, ``sqrt(x1**2 + x2**2)``, without overflow on the way.
 
     Parameters

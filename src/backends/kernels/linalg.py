@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from backends import accuracy
-from backends.kernel import Arrays, Inputs, linear_algebra
+from backends.declare import linear_algebra
+from backends.kernel import Arrays, Inputs
 
 __all__ = ["cholesky", "det", "eigh", "inv", "matmul", "solve", "svd"]
 
@@ -74,7 +75,7 @@ def _det_error(actual: Any, expected: Any, arrays: Arrays) -> float:
 
 
 def _svd_error(actual: Any, expected: Any, arrays: Arrays) -> float:
-    """Compare the singular values, and the product with the matrix: vectors are not unique."""
+    """Compare singular values, and the product with the matrix: vectors are not unique."""
     a = np.asarray(arrays[0])
     if len(actual) != 3 or [np.shape(x) for x in actual] != [x.shape for x in expected]:
         return float("inf")
@@ -84,7 +85,15 @@ def _svd_error(actual: Any, expected: Any, arrays: Arrays) -> float:
     return max(
         accuracy.normwise_error(s, expected[1], arrays),
         accuracy.normwise_error(product, a.astype(product.dtype), arrays),
+        _unitary_error(u, arrays),
+        _unitary_error(vh, arrays),
     )
+
+
+def _unitary_error(u: Any, arrays: Arrays) -> float:
+    product = np.matmul(u, np.conj(np.swapaxes(u, -1, -2)))
+    identity = np.broadcast_to(np.eye(u.shape[-1], dtype=u.dtype), product.shape)
+    return accuracy.normwise_error(product, identity, arrays)
 
 
 def _eigh_error(actual: Any, expected: Any, arrays: Arrays) -> float:
@@ -99,6 +108,7 @@ def _eigh_error(actual: Any, expected: Any, arrays: Arrays) -> float:
     return max(
         accuracy.normwise_error(np.atleast_1d(w), np.atleast_1d(expected_w), arrays),
         accuracy.normwise_error(product, reference, arrays),
+        _unitary_error(v, arrays),
     )
 
 
@@ -140,7 +150,7 @@ def _copy(result: Any, out: Any) -> None:
     flops=lambda a, b: 2.0 * (a[-2] if len(a) > 1 else 1) * a[-1] * (b[-1] if len(b) > 1 else 1),
     cases={"matrix": _two(_matrix), "stack": _stack(2)},
 )
-def matmul(x1: Any, x2: Any, /, out: Any = None) -> Any:
+def matmul(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Multiply matrices, stacks of matrices, or a matrix and a vector: ``x1 @ x2``.
 
     Parameters
@@ -184,7 +194,7 @@ def matmul(x1: Any, x2: Any, /, out: Any = None) -> Any:
 @linear_algebra(
     core=(2,), flops=lambda a: 2.0 * a[-1] ** 3, cases={"matrix": _one(_well_conditioned)}
 )
-def inv(a: Any, /, out: Any = None) -> Any:
+def inv(a: Any, /, *, out: Any = None) -> Any:
     """Invert a matrix, or each of a stack.
 
     Parameters
@@ -229,7 +239,7 @@ def _solve_flops(a: tuple[int, ...], b: tuple[int, ...]) -> float:
 
 
 @linear_algebra(core=(2, 2), flops=_solve_flops, cases={"matrix": _two(_well_conditioned)})
-def solve(a: Any, b: Any, /, out: Any = None) -> Any:
+def solve(a: Any, b: Any, /, *, out: Any = None) -> Any:
     """Solve linear equations, ``a @ x = b``, for one matrix or each of a stack.
 
     Parameters
@@ -277,7 +287,7 @@ def solve(a: Any, b: Any, /, out: Any = None) -> Any:
     size=400,
     error=_svd_error,
 )
-def svd(a: Any, /, out: Any = None) -> Any:
+def svd(a: Any, /, *, out: Any = None) -> Any:
     """Factor into singular vectors and values, ``a = u @ diag(s) @ vh``, full matrices.
 
     Parameters
@@ -291,7 +301,7 @@ def svd(a: Any, /, out: Any = None) -> Any:
     -------
     SVDResult
         NumPy's named tuple: ``U`` of shape (..., m, m), ``S`` of shape (..., min(m, n)),
-        descending, and ``Vh`` of shape (..., n, n).
+        descending, and ``Vh`` of shape (..., n, n); floating point or complex, ``S`` real.
 
     Raises
     ------
@@ -324,7 +334,7 @@ def svd(a: Any, /, out: Any = None) -> Any:
     tolerance=1000.0,
     error=_det_error,
 )
-def det(a: Any, /, out: Any = None) -> Any:
+def det(a: Any, /, *, out: Any = None) -> Any:
     """Give the determinant of a matrix, or of each of a stack.
 
     Parameters
@@ -358,7 +368,7 @@ def det(a: Any, /, out: Any = None) -> Any:
     Examples
     --------
     >>> import backends
-    >>> float(backends.det([[2.0, 0.0], [0.0, 4.0]]))
+    >>> round(float(backends.det([[2.0, 0.0], [0.0, 4.0]])), 6)
     8.0
     """
     return _store(np.linalg.det(a), out)
@@ -367,7 +377,7 @@ def det(a: Any, /, out: Any = None) -> Any:
 @linear_algebra(
     core=(2,), flops=lambda a: a[-1] ** 3 / 3.0, cases={"matrix": _one(_positive_definite)}
 )
-def cholesky(a: Any, /, out: Any = None) -> Any:
+def cholesky(a: Any, /, *, out: Any = None) -> Any:
     """Factor a positive-definite matrix, or each of a stack: ``a = L @ L^H``.
 
     Parameters
@@ -414,7 +424,7 @@ def cholesky(a: Any, /, out: Any = None) -> Any:
     size=400,
     error=_eigh_error,
 )
-def eigh(a: Any, /, out: Any = None) -> Any:
+def eigh(a: Any, /, *, out: Any = None) -> Any:
     """Give eigenvalues and eigenvectors of a Hermitian matrix, or of each of a stack.
 
     Parameters
@@ -428,7 +438,7 @@ def eigh(a: Any, /, out: Any = None) -> Any:
     -------
     EighResult
         NumPy's named tuple: ``eigenvalues`` of shape (..., n), ascending, and ``eigenvectors``
-        of shape (..., n, n), in columns.
+        of shape (..., n, n), in columns; floating point or complex, eigenvalues real.
 
     Raises
     ------

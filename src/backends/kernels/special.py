@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from backends.kernel import REAL_AND_COMPLEX, elementwise
+from backends.declare import REAL_AND_COMPLEX, elementwise
 
 __all__ = ["erf", "erfc", "expit", "gamma", "gammaln", "j0", "ndtr", "ndtri", "norm_isf"]
 
@@ -16,7 +16,7 @@ special_function = functools.partial(elementwise, family="special functions")
 
 
 @special_function(domain=(-3.0, 3.0), flops=30, dtypes=REAL_AND_COMPLEX, tolerance=16.0)
-def erf(x: Any, /, out: Any = None) -> Any:
+def erf(x: Any, /, *, out: Any = None) -> Any:
     r"""Error function, :math:`\frac{2}{\sqrt\pi} \int_0^x e^{-t^2}\,dt`, elementwise.
 
     Parameters
@@ -52,7 +52,7 @@ def erf(x: Any, /, out: Any = None) -> Any:
 
 
 @special_function(domain=(-3.0, 10.0), flops=40, dtypes=REAL_AND_COMPLEX, tolerance=4096.0)
-def erfc(x: Any, /, out: Any = None) -> Any:
+def erfc(x: Any, /, *, out: Any = None) -> Any:
     r"""Complementary error function, :math:`1 - \operatorname{erf}(x)`, elementwise.
 
     Parameters
@@ -92,7 +92,7 @@ def erfc(x: Any, /, out: Any = None) -> Any:
 
 
 @special_function(domain=(-8.0, 8.0), flops=40, dtypes=REAL_AND_COMPLEX, tolerance=4096.0)
-def ndtr(x: Any, /, out: Any = None) -> Any:
+def ndtr(x: Any, /, *, out: Any = None) -> Any:
     r"""Distribution function of the standard normal, elementwise.
 
     :math:`\Phi(x) = \frac12 \operatorname{erfc}(-x / \sqrt2)`, the chance of a value below `x`.
@@ -134,7 +134,7 @@ def ndtr(x: Any, /, out: Any = None) -> Any:
 
 
 @special_function(domain=(0.0, 1.0), flops=30, tolerance=64.0, crosses_zero=True)
-def ndtri(p: Any, /, out: Any = None) -> Any:
+def ndtri(p: Any, /, *, out: Any = None) -> Any:
     r"""Quantile function of the standard normal: the inverse of :func:`ndtr`, elementwise.
 
     Parameters
@@ -171,7 +171,7 @@ def ndtri(p: Any, /, out: Any = None) -> Any:
 
 
 @special_function(domain=(0.0, 1.0), flops=30, tolerance=64.0, crosses_zero=True)
-def norm_isf(q: Any, /, out: Any = None) -> Any:
+def norm_isf(q: Any, /, *, out: Any = None) -> Any:
     r"""Inverse survival function of the standard normal, elementwise.
 
     The value that a standard normal variable exceeds with probability `q`:
@@ -213,7 +213,7 @@ def norm_isf(q: Any, /, out: Any = None) -> Any:
 
 
 @special_function(domain=(0.1, 30.0), flops=50, tolerance=64.0, crosses_zero=True)
-def gammaln(x: Any, /, out: Any = None) -> Any:
+def gammaln(x: Any, /, *, out: Any = None) -> Any:
     r"""Logarithm of the absolute value of the gamma function, elementwise.
 
     Parameters
@@ -249,7 +249,7 @@ def gammaln(x: Any, /, out: Any = None) -> Any:
 
 
 @special_function(domain=(0.1, 30.0), flops=50, dtypes=REAL_AND_COMPLEX, tolerance=256.0)
-def gamma(x: Any, /, out: Any = None) -> Any:
+def gamma(x: Any, /, *, out: Any = None) -> Any:
     r"""Gamma function, :math:`\int_0^\infty t^{x-1} e^{-t}\,dt` where that converges, elementwise.
 
     Parameters
@@ -285,7 +285,7 @@ def gamma(x: Any, /, out: Any = None) -> Any:
 
 
 @special_function(domain=(-10.0, 10.0), flops=25)
-def expit(x: Any, /, out: Any = None) -> Any:
+def expit(x: Any, /, *, out: Any = None) -> Any:
     r"""Logistic function, :math:`1 / (1 + e^{-x})`, elementwise.
 
     Parameters
@@ -321,7 +321,7 @@ def expit(x: Any, /, out: Any = None) -> Any:
 
 
 @special_function(domain=(0.0, 50.0), flops=50, tolerance=64.0, crosses_zero=True)
-def j0(x: Any, /, out: Any = None) -> Any:
+def j0(x: Any, /, *, out: Any = None) -> Any:
     r"""Bessel function of the first kind of order 0, elementwise.
 
     Parameters

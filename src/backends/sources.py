@@ -1,0 +1,144 @@
+"""Where settings come from: environment, file, or a caller; each checked and named in errors."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from backends import catalogue, kernels
+from backends.errors import ConfigError, suggest, users_level
+
+__all__ = ["FILE", "Layer", "environment", "file", "make_layer"]
+
+#: Name of the file that chooses for the programs in its folder and below.
+FILE = "backends.toml"
+
+
+class Layer(NamedTuple):
+    """What one source sets: a checked subset of the keys."""
+
+    source: str
+    backend: str | None = None
+    n_jobs: int | None = None
+    kernels: Mapping[str, str] = {}
+
+
+def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
+    """Check what `source` sets; None counts as not set.
+
+    Raises
+    ------
+    ConfigError
+        With the source, the key, and the nearest valid name.
+
+    Examples
+    --------
+    >>> make_layer("backends.toml", {"njobs": 2})
+    Traceback (most recent call last):
+    backends.errors.ConfigError: backends.toml: there is no setting 'njobs'; did you mean \
+'n_jobs'? Valid: backend, kernels, n_jobs
+    """
+    for key in settings:
+        if key not in ("backend", "n_jobs", "kernels"):
+            valid = ("backend", "n_jobs", "kernels")
+            raise ConfigError(f"{source}: {suggest(key, valid, what='setting')}")
+    backend, n_jobs = settings.get("backend"), settings.get("n_jobs")
+    table = settings.get("kernels")
+    if backend is not None:
+        _check_backend(source, "backend", backend)
+    if n_jobs is not None:
+        if isinstance(n_jobs, bool) or not isinstance(n_jobs, int):
+            raise ConfigError(f"{source}: n_jobs must be an integer, not {n_jobs!r}")
+        if n_jobs == 0:
+            raise ConfigError(
+                f"{source}: n_jobs = 0 has no meaning: give a number of jobs, or -1 for all cores"
+            )
+    if table is not None:
+        if not isinstance(table, Mapping):
+            raise ConfigError(
+                f'{source}: kernels must be a table of kernel = "backend", not {table!r}'
+            )
+        every = kernels.every() if table else {}
+        for kernel, chosen in table.items():
+            if kernel not in every:
+                raise ConfigError(f"{source}: kernels: {suggest(kernel, every, what='kernel')}")
+            _check_backend(source, f"kernels.{kernel}", chosen)
+    return Layer(source, backend, n_jobs, dict(table or {}))
+
+
+def _check_backend(source: str, key: str, name: Any) -> None:
+    if not isinstance(name, str):
+        raise ConfigError(f"{source}: {key} must be the name of a backend, not {name!r}")
+    if catalogue.locate(name) is None:
+        hint = suggest(name, catalogue.names(), what="backend")
+        raise ConfigError(f"{source}: {key} = {name!r}: {hint}")
+
+
+def environment() -> Layer:
+    """Read ``BACKENDS_BACKEND`` and ``BACKENDS_N_JOBS``.
+
+    Raises
+    ------
+    ConfigError
+        A value has no meaning.
+    """
+    known = {"BACKENDS_BACKEND": "backend", "BACKENDS_N_JOBS": "n_jobs"}
+    settings: dict[str, Any] = {}
+    names = []
+    for variable, value in os.environ.items():
+        if variable in known and value:
+            settings[known[variable]] = value
+            names.append(variable)
+        elif variable.startswith("BACKENDS_") and variable not in known:
+            text = suggest(variable, known, what="setting")
+            if "did you mean" in text:
+                warnings.warn(f"environment: {text}", stacklevel=users_level())
+    if "n_jobs" in settings:
+        try:
+            settings["n_jobs"] = int(settings["n_jobs"])
+        except ValueError:
+            raise ConfigError(
+                f"environment variable BACKENDS_N_JOBS={settings['n_jobs']!r} is not an integer"
+            ) from None
+    return make_layer(f"environment variable {' and '.join(sorted(names))}", settings)
+
+
+def file() -> tuple[Layer, ...]:
+    """Read the nearest ``backends.toml`` or ``[tool.backends]``, here or in a folder above.
+
+    Raises
+    ------
+    ConfigError
+        A key or value has no meaning; the message names the file.
+    """
+    # Imported here: they are needed once, and not for `import backends`.
+    import tomllib
+    from pathlib import Path
+
+    try:
+        here = Path.cwd()
+    except OSError:  # The folder was deleted: there is no file in it.
+        return ()
+    for folder in (here, *here.parents):
+        for name in (FILE, "pyproject.toml"):
+            path = folder / name
+            try:
+                if not path.is_file():
+                    continue
+                content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+                if name == "pyproject.toml":
+                    # Not ours to judge: it may belong to another project above this one.
+                    continue
+                raise ConfigError(f"{path}: {error}") from None
+            if name == "pyproject.toml":
+                tool = content.get("tool")
+                if not isinstance(tool, Mapping) or "backends" not in tool:
+                    continue
+                content = tool["backends"]
+                if not isinstance(content, Mapping):
+                    raise ConfigError(f"{path}: tool.backends must be a table, not {content!r}")
+            return (make_layer(str(path), content),)
+    return ()
