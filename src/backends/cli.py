@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +18,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from backends import config, kernels, registry
-from backends.backend import Backend
+from backends import catalogue, config, kernels, registry
+from backends.backend import Backend, check_jobs
 from backends.bench import machine, record, report, suite
-from backends.bench.record import Record, RecordError, Row
+from backends.bench.record import Record, Row
 from backends.declare import REAL_AND_COMPLEX
-from backends.errors import (
-    BackendUnavailableError,
-    ConfigError,
-    UnknownNameError,
-    suggest,
-)
+from backends.errors import BackendUnavailableError, UnknownNameError, suggest
+from backends.kernel import Kernel
 
 __all__ = ["app", "main"]
 
@@ -35,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="NumPy and SciPy kernels on pluggable backends: what there is, and how fast it is here.",
+    epilog="Examples: `backends list`, `backends bench`, `backends bench --help`.",
 )
 
 #: Exit statuses: a result was wrong; the request or a file was; Ctrl-C (as shells report it).
@@ -48,11 +49,13 @@ def main() -> None:
 
 @app.command("list")
 def list_command() -> None:
-    """List kernels and backends, and why a backend cannot run here."""
+    """List kernels and backends, and why a backend cannot run here.
+
+    Example: `backends list`.
+    """
     with _errors():
         console = _console()
         _list_backends(console)
-        console.print()
         _list_kernels(console)
 
 
@@ -98,10 +101,10 @@ def bench(
     json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON instead of tables.")
     ] = False,
-    placed: Annotated[
+    resident: Annotated[
         bool,
         typer.Option(
-            "--placed",
+            "--resident",
             help="Time also with inputs that were put where a backend keeps them (for joblib: "
             "shared memory) before the clock starts.",
         ),
@@ -113,32 +116,37 @@ def bench(
     `backends bench matmul --size 500,1000,2000 --backend openmp,threads`.
     """
     with _errors():
+        if not math.isfinite(time):
+            raise ValueError(f"--time {time}: give a number of seconds")
         target = record.prepare(output)
         sizes = [_size(text) for text in _split(size)]
         dtypes = [_dtype(text) for text in _split(dtype)] or ["float64"]
-        jobs = config.current().n_jobs.value if n_jobs is None else n_jobs
-        backends = _backends(_split(backend), jobs)
+        backends = _backends(_split(backend), n_jobs)
         cases, skipped = suite.plan(_split(kernel), sizes, dtypes)
-        finished, complete = _measure(cases, backends, seconds=time, placed=placed)
+        if not cases:
+            raise ValueError(f"there is nothing to measure: {'; '.join(skipped)}")
+        rows, complete = _measure(cases, backends, seconds=time, resident=resident)
         measured = Record(
             schema=record.SCHEMA,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             n_jobs=max((b.n_jobs for b in backends), default=1),
             seconds=time,
+            universal=[b.name for b in backends if all(map(partial(_has, b), _kernels()))],
             complete=complete,
             machine=machine.describe(),
-            rows=finished,
+            rows=rows,
             skipped=skipped,
         )
-        record.write(measured, target)
     if json:
         sys.stdout.write(record.encode(measured).decode())
     else:
         report.show(measured, _console())
-    _console(stderr=True).print(f"saved: {target}", style="dim", soft_wrap=True)
+    with _errors():
+        record.write(measured, target)
+        _console(stderr=True).print(f"saved: {target}", style="dim", soft_wrap=True)
     if not complete:
         raise typer.Exit(INTERRUPTED)
-    if any(r.status in ("invalid", "failed") for row in finished for r in row.results):
+    if any(r.status in ("invalid", "failed") for row in rows for r in row.results):
         raise typer.Exit(INVALID)
 
 
@@ -148,24 +156,29 @@ def report_command(
         Path | None, typer.Argument(help="A file saved by `backends bench`; the newest if none.")
     ] = None,
 ) -> None:
-    """Print the tables of a saved bench again."""
+    """Print the tables of a saved bench again.
+
+    Examples: `backends report`, `backends report results.json`.
+    """
     with _errors():
         saved = record.read(file or record.latest())
     report.show(saved, _console())
 
 
 def _measure(
-    cases: Sequence[suite.Case], backends: Sequence[Backend], *, seconds: float, placed: bool
+    cases: Sequence[suite.Case], backends: Sequence[Backend], *, seconds: float, resident: bool
 ) -> tuple[list[Row], bool]:
     """Time the cases under a progress bar; Ctrl-C ends it and keeps the finished rows."""
     rows: list[Row] = []
+    console = _console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=_console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     try:
         with progress:
@@ -173,40 +186,81 @@ def _measure(
             for case in cases:
                 progress.update(bar, description=f"{case.kernel.name} {case.case}".ljust(18))
                 share = seconds / len(cases)
-                rows.append(suite.measure(case, backends, seconds=share, resident=placed))
+                rows.append(suite.measure(case, backends, seconds=share, resident=resident))
                 progress.advance(bar)
     except KeyboardInterrupt:
         return rows, False
     return rows, True
 
 
-def _backends(names: Sequence[str], n_jobs: int) -> list[Backend]:
-    if not names or "all" in names:
-        names = registry.available()
-    return [registry.get(name, n_jobs) for name in dict.fromkeys(names) if name != record.BASELINE]
+def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
+    if n_jobs is not None:
+        check_jobs(n_jobs)
+    known = catalogue.names()
+    for name in names:
+        if name not in (*known, "all"):
+            raise UnknownNameError(suggest(name, known, what="backend"))
+    asked = [name for name in names if name != "all"]
+    others = [] if asked and "all" not in names else registry.available()
+    backends, notes = [], []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for name in dict.fromkeys([*others, *asked]):
+            try:
+                if name != record.BASELINE:
+                    backends.append(registry.get(name, n_jobs))
+            except BackendUnavailableError as error:
+                if name in asked:
+                    raise
+                notes.append(str(error))
+    for text in dict.fromkeys([*notes, *(str(warning.message) for warning in caught)]):
+        _console(stderr=True).print(f"note: {text}", style="yellow", soft_wrap=True)
+    return backends
+
+
+def _kernels() -> list[Kernel]:
+    return list(kernels.every().values())
+
+
+def _has(backend: Backend, kernel: Kernel) -> bool:
+    try:
+        return backend.supports(kernel) is True
+    except Exception:  # A plug-in's own fault must not hide the others.
+        return False
 
 
 def _list_backends(console: Console) -> None:
-    table = Table(title="Backends", title_justify="left", title_style="bold", box=None)
-    table.add_column("name", no_wrap=True)
-    table.add_column("can run here")
+    console.print("Backends", style="bold")
+    table = _table("name", "can run here")
     for name, reason in registry.reasons().items():
         table.add_row(name, "yes" if reason is None else f"no: {reason}")
     console.print(table)
-    console.print(f"chosen: {config.current()!r}", markup=False, highlight=False)
+    settings = config.current()
+    console.print(f"chosen: backend {settings.backend}, n_jobs {settings.n_jobs}\n", markup=False)
 
 
 def _list_kernels(console: Console) -> None:
-    engines = {name: registry.get(name) for name in registry.available()}
-    table = Table(title="Kernels", title_justify="left", title_style="bold", box=None)
-    table.add_column("name", no_wrap=True)
-    table.add_column("family", no_wrap=True)
-    table.add_column("dtypes")
-    table.add_column("backends")
-    for kernel in kernels.every().values():
-        having = [name for name, engine in engines.items() if engine.supports(kernel) is True]
-        table.add_row(kernel.name, kernel.family, " ".join(kernel.dtypes), " ".join(having))
-    console.print(table)
+    engines = []
+    for name in registry.available():
+        try:
+            engines.append(registry.get(name))
+        except BackendUnavailableError as error:
+            console.print(f"note: {error}", style="yellow", markup=False)
+    for family, group in groupby(_kernels(), key=lambda kernel: kernel.family):
+        console.print(f"{family[0].upper()}{family[1:]}", style="bold")
+        table = _table("name", "dtypes", "backends")
+        for kernel in group:
+            having = [engine.name for engine in engines if _has(engine, kernel)]
+            table.add_row(kernel.name, " ".join(kernel.dtypes), " ".join(having))
+        console.print(table)
+        console.print()
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -239,14 +293,7 @@ def _errors() -> Iterator[None]:
     """Turn what the user can mend into one line on stderr and exit status 2."""
     try:
         yield
-    except (
-        UnknownNameError,
-        BackendUnavailableError,
-        ConfigError,
-        RecordError,
-        suite.SizeError,
-        ValueError,
-    ) as error:
-        text = error.args[0] if error.args else str(error)
+    except (UnknownNameError, BackendUnavailableError, ValueError, OSError) as error:
+        text = error.args[0] if isinstance(error, LookupError) else str(error)
         _console(stderr=True).print(f"backends: {text}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED) from None

@@ -64,7 +64,14 @@ def get(name: str, n_jobs: int | None = None) -> Backend:
         found = _load(name)
         if isinstance(found, str):
             raise BackendUnavailableError(f"backend {name!r} cannot run here: {found}")
-        backend = found(n_jobs)
+        try:
+            backend = found(n_jobs)
+        except (TypeError, ValueError):  # n_jobs, as documented
+            raise
+        except Exception as error:  # A plug-in's own code raises anything.
+            raise BackendUnavailableError(
+                f"backend {name!r} cannot be started: {_text(error)}"
+            ) from error
         # -1 and the number it stands for share one pool of workers.
         backend = _backends.setdefault((name, backend.n_jobs), backend)
         _backends[name, n_jobs] = backend

@@ -139,7 +139,7 @@ def test_the_baseline_is_as_fast_as_itself_and_has_no_verdict():
     row = measure(SIN, [Serial()], seconds=0.0)
     base, other = row.results
     assert (base.speedup, base.low, base.high, base.verdict) == (1.0, 1.0, 1.0, "")
-    assert other.speedup == base.median / other.median
+    assert other.speedup == np.median(np.divide(base.seconds, other.seconds))
     assert other.verdict in ("faster", "slower", "same", "unclear")
 
 
@@ -178,7 +178,9 @@ def test_a_wrong_result_is_invalid_and_has_no_speed(spoil):
     row = measure(SIN, [Wrong()], seconds=0.0)
     found = result_of(row, "plugin")
     assert found.status == "invalid"
-    assert "differs from the reference" in found.reason
+    assert found.reason.startswith(
+        ("differs from the reference by", "has shape", "has dtype", "has NaN")
+    )
     assert found.seconds == []
     assert speeds(found) == [None] * 6
     assert found.verdict == ""

@@ -80,7 +80,7 @@ def _cpu() -> str:
             line.split(":", 1) for line in info.read_text().splitlines() if line.count(":") >= 1
         )
         for key, value in fields.items():
-            if key.strip() in ("model name", "Model", "Hardware", "cpu"):
+            if key.strip() in ("model name", "Model", "Hardware", "cpu") and value.strip():
                 return " ".join(value.split())
     if platform.system() == "Darwin":
         asked = subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -92,6 +91,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes
     ----------
+    universal : list of str
+        The backends that have every kernel, and so can be the general choice.
     complete : bool
         False where the run was interrupted: the rows are those that were finished.
     skipped : list of str
@@ -102,6 +103,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created: str
     n_jobs: int
     seconds: float
+    universal: list[str]
     complete: bool
     machine: Machine
     rows: list[Row]
@@ -131,16 +133,18 @@ def prepare(output: Path | None) -> Path:
         name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%f")[:-3]
         target = place / f"{name}.json"
     else:
-        target, place = output, output.absolute().parent
-        if target.is_dir():
-            raise RecordError(f"{target} is a folder: give the name of a file in it")
-        if target.exists():
-            read(target)  # Only what a bench wrote may be replaced.
+        target = output.resolve()
+        place = target.parent
     try:
         if output is None:
             place.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place):
+        elif target.is_dir():
+            raise RecordError(f"{target} is a folder: give the name of a file in it")
+        elif target.exists():
+            read(target)  # Only what a bench wrote may be replaced.
+        with _beside(target).open("xb"):
             pass
+        _beside(target).unlink()
     except OSError as error:
         raise RecordError(
             f"results cannot be written to {place}: {error.strerror}; "
@@ -150,18 +154,31 @@ def prepare(output: Path | None) -> Path:
 
 
 def write(record: Record, target: Path) -> None:
-    """Write `record` to a temporary file beside `target`, then rename it: whole or not at all."""
+    """Write `record` to a temporary file beside `target`, then rename it: whole or not at all.
+
+    Raises
+    ------
+    RecordError
+        The disk is full, say. What was in `target` before is still there.
+    """
     text = encode(record)
-    descriptor, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=target.name)
+    temporary = _beside(target)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(target)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RecordError(f"{target} cannot be written: {error.strerror}") from error
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}")
 
 
 def encode(record: Record) -> bytes:
@@ -178,12 +195,14 @@ def read(source: Path) -> Record:
         There is no such file, it is cut short, or it is no record of this schema.
     """
     try:
+        if source.exists() and not source.is_file():
+            raise RecordError(f"{source} is no ordinary file")
         text = source.read_bytes()
     except OSError as error:
         raise RecordError(f"{source}: {error.strerror}") from None
     try:
         head = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RecordError(f"{source} is no JSON, or cut short: {error}") from None
     schema = head.get("schema") if isinstance(head, dict) else None
     if schema is None:

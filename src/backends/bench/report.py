@@ -1,9 +1,8 @@
-"""A record as a person reads it: a table for each kernel family, and a verdict in words."""
+"""A record as a person reads it: tables by kernel family, and a verdict in words."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from itertools import groupby
 from statistics import geometric_mean
 
@@ -14,31 +13,28 @@ from rich.text import Text
 from backends.bench.machine import Machine
 from backends.bench.record import BASELINE, Record, Result, Row
 
-__all__ = ["machine_lines", "render", "show"]
+__all__ = ["machine_lines", "show"]
 
 MARK = "*"
+#: Characters that the column of one backend takes, and the other columns together.
+WIDTH, REST = 12, 40
 
 
 def show(record: Record, console: Console) -> None:
-    """Print `record` on `console`."""
-    console.print(render(record))
-
-
-def render(record: Record) -> RenderableType:
-    """Give the tables, their notes, and the verdict."""
-    parts: list[RenderableType] = [machine_lines(record.machine), Text()]
-    for (family, dtype), rows in groupby(
-        sorted(record.rows, key=lambda r: (_family_order(record.rows, r), r.dtype)),
-        key=lambda r: (r.family, r.dtype),
-    ):
-        parts += [*_table(family, dtype, list(rows)), Text()]
-    parts += [Text(f"note: {line}", style="dim") for line in _notes(record)]
-    if not record.complete:
-        parts.append(
-            Text("Interrupted: these are the rows that were finished.", style="bold yellow")
-        )
-    parts += [Text(), *_verdict(record)]
-    return Group(*parts)
+    """Print `record` on `console`: colours on a terminal only, no line ends in spaces elsewhere."""
+    try:
+        sign = "\u00b1"
+        sign.encode(console.encoding)
+    except UnicodeEncodeError:
+        sign = "+-"
+    content = _render(record, sign, console.width)
+    if console.is_terminal:
+        console.print(content)
+        return
+    with console.capture() as captured:
+        console.print(content)
+    for line in captured.get().splitlines():
+        console.print(Text(line.rstrip()), soft_wrap=True)
 
 
 def machine_lines(machine: Machine) -> Text:
@@ -68,81 +64,107 @@ def best(row: Row) -> Result | None:
     return max(faster, key=lambda r: r.speedup or 0.0, default=None)
 
 
-def _table(family: str, dtype: str, rows: list[Row]) -> list[RenderableType]:
+def _render(record: Record, sign: str, width: int) -> RenderableType:
+    parts: list[RenderableType] = [machine_lines(record.machine), Text()]
+    families = list(dict.fromkeys(row.family for row in record.rows))
+    ordered = sorted(record.rows, key=lambda row: (families.index(row.family), row.dtype))
+    for _, group in groupby(ordered, key=lambda row: (row.family, row.dtype)):
+        parts += [*_tables(list(group), sign, width), Text()]
+    parts += [Text(f"note: {line}", style="dim") for line in _notes(record, sign)]
+    if not record.complete:
+        text = "Interrupted: these are the rows that were finished."
+        parts.append(Text(text, style="bold yellow"))
+    return Group(*parts, Text(), *_verdict(record))
+
+
+def _tables(rows: list[Row], sign: str, width: int) -> list[RenderableType]:
+    """Give the title and the table of one family, in parts where the backends are too many."""
+    elements = all(row.case == "elements" for row in rows)
+    same_size = elements and len({row.size for row in rows}) == 1
+    family = f"{rows[0].family[0].upper()}{rows[0].family[1:]}"
+    size = f", {rows[0].size:,} elements" if same_size else ""
+    title = f"{family}, {rows[0].dtype}{size}: times the speed of {BASELINE}"
     columns = _columns(rows)
-    rate = "GFLOP/s" if family == "linear algebra" else "GB/s"
-    sizes = {row.size for row in rows}
-    shared = f", {rows[0].size:,} elements" if _elements(rows) and len(sizes) == 1 else ""
-    title = f"{family[0].upper()}{family[1:]}, {dtype}{shared}: times the speed of {BASELINE}"
+    fitting = max((width - REST) // WIDTH, 1)
+    return [
+        Text(title, style="bold"),
+        *(
+            _table(rows, columns[start : start + fitting], not same_size, sign)
+            for start in range(0, max(len(columns), 1), fitting)
+        ),
+    ]
+
+
+def _table(rows: list[Row], columns: list[tuple[str, bool]], with_shape: bool, sign: str) -> Table:
+    flops = rows[0].family == "linear algebra"
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("kernel", no_wrap=True)
-    table.add_column(f"{BASELINE}, time", justify="right", no_wrap=True)
+    table.add_column(BASELINE, justify="right", no_wrap=True)
     for name, resident in columns:
-        table.add_column(f"{name}, placed" if resident else name, justify="right", no_wrap=True)
-    table.add_column(rate, justify="right", no_wrap=True)
+        table.add_column(f"{name}\nresident" if resident else name, justify="right", no_wrap=True)
+    table.add_column("GFLOP/s" if flops else "GB/s", justify="right", no_wrap=True)
     for row in rows:
         results = {(r.backend, r.resident): r for r in row.results}
-        fastest = best(row) or results.get((BASELINE, False))
-        cells = [_cell(results.get(column), results.get(column) is fastest) for column in columns]
-        label = row.kernel if shared else f"{row.kernel} {row.shape}"
         base = results[BASELINE, False]
-        mark = MARK if fastest is base else " "
+        fastest = best(row) or base
         table.add_row(
-            label, f"{_time(base.median)}{mark}", *cells, _rate(fastest, rate == "GFLOP/s")
+            f"{row.kernel} {row.shape}" if with_shape else row.kernel,
+            _time(base, MARK if fastest is base else " "),
+            *(_cell(results.get(c), results.get(c) is fastest, sign) for c in columns),
+            _rate(fastest.flops_per_second if flops else fastest.bytes_per_second),
         )
-    return [Text(title, style="bold"), table]
+    return table
 
 
 def _columns(rows: list[Row]) -> list[tuple[str, bool]]:
     """List the backends that have something to show in these rows."""
-    found: dict[tuple[str, bool], None] = {}
-    for row in rows:
-        for r in row.results:
-            if r.backend != BASELINE and r.status != "refused":
-                found[r.backend, r.resident] = None
-    return list(found)
+    return list(
+        {
+            (r.backend, r.resident): None
+            for row in rows
+            for r in row.results
+            if r.backend != BASELINE and r.status not in ("refused", "one piece")
+        }
+    )
 
 
-def _cell(result: Result | None, fastest: bool) -> Text:
+def _cell(result: Result | None, fastest: bool, sign: str) -> Text:
     if result is None or result.status in ("refused", "one piece"):
         return Text("- ", style="dim")
     if result.status in ("invalid", "failed"):
         return Text(result.status.upper() + " ", style="bold red")
-    value, low, high = result.speedup or 0.0, result.low or 0.0, result.high or 0.0
-    text = f"{value:.2f} \u00b1{max(value - low, high - value):.2f}"
+    value, low, high = result.speedup, result.low, result.high
+    if value is None or low is None or high is None:
+        return Text("- ", style="dim")
+    text = f"{value:.2f} {sign}{max(value - low, high - value):.2f}"
     style = {"faster": "green", "slower": "red"}.get(result.verdict, "")
     return Text(text + (MARK if fastest else " "), style=f"bold {style}" if fastest else style)
 
 
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
+def _time(result: Result, mark: str) -> Text:
+    if result.median is None:
+        return Text(result.status.upper() + " ", style="bold red")
+    units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
+    # Not 1000 us where 1.00 ms is meant: what rounds up to the next unit belongs there.
+    name, size = next((u for u in units if result.median >= 0.9995 * u[1]), units[-1])
+    return Text(f"{_three(result.median / size)} {name}{mark}")
 
 
-def _rate(result: Result | None, flops: bool) -> str:
-    value = result and (result.flops_per_second if flops else result.bytes_per_second)
-    return "-" if not value else f"{value / 1e9:.3g}"
+def _rate(value: float | None) -> str:
+    return "-" if not value else _three(value / 1e9)
 
 
-def _elements(rows: Iterable[Row]) -> bool:
-    return all(row.case == "elements" for row in rows)
+def _three(value: float) -> str:
+    """Give three digits without an exponent."""
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
-def _family_order(rows: Sequence[Row], row: Row) -> int:
-    return [r.family for r in rows].index(row.family)
-
-
-def _notes(record: Record) -> list[str]:
+def _notes(record: Record, sign: str) -> list[str]:
     notes = [
-        f"{MARK} fastest; \u00b1 is the half width of the 95 percent interval; the last column is "
-        "the fastest's rate",
-        f"- not timed; n_jobs={record.n_jobs}",
+        f"{MARK} fastest; {sign} half width of the 95 percent interval; - not timed; the last "
+        f"column is the fastest's rate; n_jobs={record.n_jobs}",
     ]
-    refused: dict[tuple[str, str], list[str]] = {}
+    left_out: dict[tuple[str, str], list[str]] = {}
     for row in record.rows:
         for r in row.results:
             if r.status in ("invalid", "failed"):
@@ -150,8 +172,8 @@ def _notes(record: Record) -> list[str]:
                     f"{r.status.upper()}: {r.backend} {row.kernel} {row.shape}: {r.reason}"
                 )
             elif r.status != "ok":
-                refused.setdefault((r.backend, r.reason), []).append(row.kernel)
-    for (backend, reason), names in refused.items():
+                left_out.setdefault((r.backend, r.reason), []).append(row.kernel)
+    for (backend, reason), names in left_out.items():
         unique = list(dict.fromkeys(names))
         which = ", ".join(unique) if len(unique) <= 6 else f"{len(unique)} kernels"
         notes.append(f"{backend}, {which}: {reason}")
@@ -162,46 +184,64 @@ def _verdict(record: Record) -> list[RenderableType]:
     """Say in words what to choose, and give the file that chooses it."""
     if not record.rows:
         return [Text("Nothing was measured.")]
-    sentences = []
-    choice: dict[str, Counter[str]] = {}
     gains: dict[str, list[float]] = {}
     stay = []
     for row in record.rows:
         fastest = best(row)
-        label = row.kernel if row.case in ("elements", "matrix") else f"{row.kernel} ({row.case})"
-        if fastest is None:
-            stay.append(label)
-        else:
+        if fastest is not None:
             gains.setdefault(fastest.backend, []).append(fastest.speedup or 1.0)
-        winner = BASELINE if fastest is None else fastest.backend
-        choice.setdefault(row.kernel, Counter())[winner] += 1
-    for name, factors in sorted(gains.items(), key=lambda item: -len(item[1])):
-        sentences.append(
-            f"{name} is the fastest in {len(factors)} of {len(record.rows)} rows, "
-            f"{geometric_mean(factors):.2f} times {BASELINE} on average "
-            f"({min(factors):.2f} to {max(factors):.2f})."
-        )
+        else:
+            plain = row.case in ("elements", "matrix")
+            stay.append(row.kernel if plain else f"{row.kernel} ({row.case})")
+    rows = len(record.rows)
+    sentences = [
+        f"{name} is the fastest in {len(factors)} of {rows} rows, {geometric_mean(factors):.2f} "
+        f"times {BASELINE} on average ({min(factors):.2f} to {max(factors):.2f})."
+        if len(factors) > 1
+        else f"{name} is the fastest in {'1 of ' if rows > 1 else ''}{rows} "
+        f"row{'s' if rows > 1 else ''}, {factors[0]:.2f} times {BASELINE}."
+        for name, factors in sorted(gains.items(), key=lambda item: -len(item[1]))
+    ]
     if stay:
         listed = ", ".join(dict.fromkeys(stay))
         sentences.append(f"Nothing beats {BASELINE} beyond noise for {listed}.")
-    winners = {kernel: counts.most_common(1)[0][0] for kernel, counts in choice.items()}
     paragraph = Text(f"On this machine, with n_jobs={record.n_jobs}: " + " ".join(sentences))
-    if set(winners.values()) == {BASELINE}:
+    lines = _toml(record)
+    if not lines:
         return [paragraph]
     return [
         paragraph,
         Text("\nTo choose so, put this into backends.toml beside your program:\n"),
-        Text("\n".join(f"    {line}".rstrip() for line in _toml(record, winners)), style="cyan"),
+        Text("\n".join(f"    {line}".rstrip() for line in lines), style="cyan"),
     ]
 
 
-def _toml(record: Record, winners: dict[str, str]) -> list[str]:
-    # The general choice must have every kernel: a backend that refused one cannot be it.
-    refusing = {r.backend for row in record.rows for r in row.results if r.status == "refused"}
-    general = Counter(w for w in winners.values() if w not in refusing).most_common(1)
+def _toml(record: Record) -> list[str]:
+    winners = {
+        kernel: _choice([row for row in record.rows if row.kernel == kernel])
+        for kernel in dict.fromkeys(row.kernel for row in record.rows)
+    }
+    if set(winners.values()) == {BASELINE}:
+        return []
+    # The general choice is for every kernel, also those that were not measured here.
+    general = Counter(w for w in winners.values() if w in record.universal).most_common(1)
     backend = general[0][0] if general else BASELINE
     lines = [f'backend = "{backend}"', f"n_jobs = {record.n_jobs}"]
     others = {kernel: winner for kernel, winner in winners.items() if winner != backend}
     if others:
         lines += ["", "[kernels]", *(f'{kernel} = "{name}"' for kernel, name in others.items())]
     return lines
+
+
+def _choice(rows: list[Row]) -> str:
+    """Choose for a kernel the backend that is fastest over all its rows, if any is faster."""
+    scores = {BASELINE: 1.0}
+    for name in {fastest.backend for row in rows if (fastest := best(row)) is not None}:
+        speedups = [
+            r.speedup or 1.0
+            for row in rows
+            for r in row.results
+            if r.backend == name and not r.resident
+        ]
+        scores[name] = geometric_mean(speedups)
+    return max(scores, key=lambda name: scores[name])

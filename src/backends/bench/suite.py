@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 import psutil
 
@@ -17,6 +17,10 @@ from backends.bench.record import BASELINE, Result, Row
 from backends.kernel import Kernel
 
 __all__ = ["Case", "SizeError", "measure", "plan"]
+
+
+#: A backend's name, and whether its inputs lie where it keeps them.
+_Key: TypeAlias = tuple[str, bool]
 
 
 class SizeError(ValueError):
@@ -85,40 +89,33 @@ def measure(
     """
     kernel = case.kernel
     arrays = kernel.inputs(case.case, case.size, case.dtype)
+    for x in arrays:
+        x.flags.writeable = False  # one backend must not spoil what the others are given
     baseline = registry.get(BASELINE)
-    candidates: dict[tuple[str, bool], Any] = {
+    candidates: dict[_Key, Callable[[], Any]] = {
         (BASELINE, False): partial(baseline.run, kernel, *arrays)
     }
-    results: dict[tuple[str, bool], Result] = {}
+    results: dict[_Key, Result] = {}
     for backend in backends:
-        reason = _reason_not_to_time(backend, kernel, arrays)
-        if reason is not None:
-            results[backend.name, False] = reason
-            continue
-        candidates[backend.name, False] = partial(backend.run, kernel, *arrays)
-        if resident:
-            placed = [backend.asarray(x) for x in arrays]
-            if any(p is not x for p, x in zip(placed, arrays, strict=True)):
-                candidates[backend.name, True] = partial(backend.run, kernel, *placed)
-    expected = baseline.run(kernel, *arrays)
-    by_name = {backend.name: backend for backend in (baseline, *backends)}
-    labels = {f"{name} {resident}": (name, resident) for name, resident in candidates}
-
-    def check(label: str, result: Any) -> str:
-        back = by_name[labels[label][0]].to_numpy
-        result = tuple(map(back, result)) if isinstance(result, tuple) else back(result)
-        error = kernel.error(result, expected, *arrays)
-        if error <= kernel.tolerance:
-            return ""
-        return f"differs from the reference by {error:.3g} eps; {kernel.tolerance:g} are allowed"
-
-    timings = timer.compare(
-        {label: candidates[key] for label, key in labels.items()}, seconds=seconds, check=check
-    )
-    work = kernel.flops(*arrays), kernel.bytes_moved(expected, *arrays)
-    base = timings[f"{BASELINE} False"].seconds
-    for label, key in labels.items():
-        results[key] = _result(*key, timings[label], base, *work)
+        try:
+            reason = _reason_not_to_time(backend, case, arrays)
+            if reason is not None:
+                results[backend.name, False] = reason
+                continue
+            candidates[backend.name, False] = partial(backend.run, kernel, *arrays)
+            if resident:
+                placed = [backend.asarray(x) for x in arrays]
+                if any(p is not x for p, x in zip(placed, arrays, strict=True)):
+                    candidates[backend.name, True] = partial(backend.run, kernel, *placed)
+        except Exception as error:  # A plug-in's own fault is a result, and the others go on.
+            fault = f"{type(error).__name__}: {error}"
+            key = backend.name, (backend.name, False) in candidates
+            results[key] = Result(*key[:1], "failed", resident=key[1], reason=fault)
+    try:
+        results |= _compare(case, arrays, (baseline, *backends), candidates, seconds)
+    except Exception as error:  # Without the baseline there is nothing to compare with.
+        fault = f"{type(error).__name__}: {error}"
+        results[BASELINE, False] = Result(BASELINE, "failed", reason=fault)
     order = [(b.name, r) for b in (baseline, *backends) for r in (False, True)]
     return Row(
         kernel=kernel.name,
@@ -131,17 +128,65 @@ def measure(
     )
 
 
-def _reason_not_to_time(backend: Backend, kernel: Kernel, arrays: tuple[Any, ...]) -> Result | None:
-    supported = backend.supports(kernel)
+def _compare(
+    case: Case,
+    arrays: tuple[Any, ...],
+    backends: Sequence[Backend],
+    candidates: dict[_Key, Callable[[], Any]],
+    seconds: float,
+) -> dict[_Key, Result]:
+    kernel = case.kernel
+    expected = backends[0].run(kernel, *arrays)
+    to_numpy = {backend.name: backend.to_numpy for backend in backends}
+    # The timer knows its candidates by text.
+    labels = {f"{name} {resident}": (name, resident) for name, resident in candidates}
+
+    def check(label: str, result: Any) -> str:
+        back = to_numpy[labels[label][0]]
+        result = tuple(map(back, result)) if isinstance(result, tuple) else back(result)
+        return _difference(kernel, result, expected, arrays)
+
+    timings = timer.compare(
+        {label: candidates[key] for label, key in labels.items()}, seconds=seconds, check=check
+    )
+    work = kernel.flops(*arrays), kernel.bytes_moved(expected, *arrays)
+    base = timings[next(iter(labels))].seconds
+    return {key: _result(*key, timings[label], base, *work) for label, key in labels.items()}
+
+
+def _difference(kernel: Kernel, result: Any, expected: Any, arrays: tuple[Any, ...]) -> str:
+    """Say how a result differs from the reference's by more than it may, or give nothing."""
+    pairs = zip(
+        result if isinstance(result, tuple) else (result,),
+        expected if isinstance(expected, tuple) else (expected,),
+        strict=False,
+    )
+    for actual, wanted in pairs:
+        if actual.shape != wanted.shape:
+            return f"has shape {actual.shape} instead of {wanted.shape}"
+        if actual.dtype != wanted.dtype:
+            return f"has dtype {actual.dtype} instead of {wanted.dtype}"
+    error = kernel.error(result, expected, *arrays)
+    if error <= kernel.tolerance:
+        return ""
+    if not np.isfinite(error):
+        return "has NaN or infinity where the reference has not, or the reverse"
+    return f"differs from the reference by {error:.3g} eps; {kernel.tolerance:g} are allowed"
+
+
+def _reason_not_to_time(backend: Backend, case: Case, arrays: tuple[Any, ...]) -> Result | None:
+    supported = backend.supports(case.kernel)
     if supported is not True:
         return Result(backend.name, "refused", reason=supported)
-    if not backend.divides(kernel, *arrays):
-        if backend.n_jobs == 1:
-            reason = "there is one job"
-        else:
-            reason = "too little work for two jobs, or a single matrix that does not divide"
-        return Result(backend.name, "one piece", reason=reason)
-    return None
+    if backend.divides(case.kernel, *arrays):
+        return None
+    if backend.n_jobs == 1:
+        reason = "there is one job"
+    elif case.case == "matrix" and not case.kernel.rows:
+        reason = "a single matrix does not divide"
+    else:
+        reason = "too little work for two jobs at this size"
+    return Result(backend.name, "one piece", reason=reason)
 
 
 def _result(
@@ -156,19 +201,24 @@ def _result(
         status = "invalid" if timing.invalid else "failed"
         return Result(backend, status, resident=resident, reason=timing.fault)  # type: ignore[arg-type]
     median = float(np.median(timing.seconds))
-    compared = timer.ratio(baseline, timing.seconds)
-    return Result(
+    result = Result(
         backend,
         "ok",
         resident=resident,
         seconds=timing.seconds,
         median=median,
+        flops_per_second=flops / median,
+        bytes_per_second=moved / median,
+    )
+    if not baseline:
+        return result
+    compared = timer.ratio(baseline, timing.seconds)
+    return msgspec.structs.replace(
+        result,
         speedup=compared.value,
         low=compared.low,
         high=compared.high,
         verdict="" if backend == BASELINE else compared.verdict,
-        flops_per_second=flops / median,
-        bytes_per_second=moved / median,
     )
 
 
@@ -177,11 +227,11 @@ def _must_fit(case: Case) -> None:
     # with the square of their order. Inputs, a shared copy of them, and two results of each.
     small = 16
     small_bytes = sum(x.nbytes for x in case.kernel.inputs(case.case, small, case.dtype))
-    growth = (case.size / small) ** (2 if case.kernel.blas else 1)
+    growth = (min(case.size, 1e100) / small) ** (2 if case.kernel.blas else 1)
     needed, free = 4 * small_bytes * growth, psutil.virtual_memory().available
-    if needed > free or case.size > sys.maxsize:
+    if needed > free:
         meaning = "order of the matrices" if case.kernel.blas else "number of elements"
         raise SizeError(
-            f"{case.kernel.name} at size {case.size:,} (the {meaning}) needs about "
-            f"{needed / 1e9:,.1f} GB; {free / 1e9:,.1f} GB are free. Choose a smaller --size"
+            f"{case.kernel.name} at size {case.size:.6g} (the {meaning}) needs about "
+            f"{needed / 1e9:.3g} GB; {free / 1e9:.3g} GB are free. Choose a smaller --size"
         )

@@ -6,6 +6,7 @@ A machine that is slow for a second is then slow for every candidate, and the ra
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,7 +101,7 @@ def compare(
     for name, candidate in candidates.items():
         with _faults(timings[name], name == baseline):
             batches[name] = _warm_up(candidate)
-    end = time.perf_counter() + seconds
+    end, look = time.perf_counter() + seconds, float(LEAST_ROUNDS)
     with _no_gc():
         for count in range(MOST_ROUNDS):
             running = [name for name in candidates if not timings[name].fault]
@@ -114,10 +115,14 @@ def compare(
                         timings[name].fault, timings[name].invalid = fault, True
                     else:
                         timings[name].seconds.append(elapsed)
-            if count + 1 >= LEAST_ROUNDS and (
-                time.perf_counter() >= end or _settled(timings, baseline)
-            ):
+            if count + 1 < LEAST_ROUNDS:
+                continue
+            if time.perf_counter() >= end:
                 break
+            if count + 1 >= look:
+                if _settled(timings, baseline):
+                    break
+                look *= 1.5  # the bootstrap takes longer than a short sample
     return timings
 
 
@@ -139,27 +144,26 @@ def ratio(baseline: Sequence[float], candidate: Sequence[float]) -> Ratio:
     >>> ratio([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
     Ratio(value=2.0, low=2.0, high=2.0, verdict='faster')
     """
-    b, c = np.asarray(baseline), np.asarray(candidate)
-    rounds = np.random.default_rng(0).integers(len(b), size=(RESAMPLES, len(b)))
-    ratios = np.median(b[rounds], axis=1) / np.median(c[rounds], axis=1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return Ratio(
-        float(np.median(b) / np.median(c)),
-        float(low),
-        float(high),
-        _verdict(float(low), float(high)),
-    )
+    # The ratio of each round, and not of the medians: what slows the machine down for a while
+    # slows both in the same rounds, but may fall on the median of only one.
+    paired = np.asarray(baseline) / np.asarray(candidate)
+    rounds = np.random.default_rng(0).integers(len(paired), size=(RESAMPLES, len(paired)))
+    low, high = np.quantile(np.median(paired[rounds], axis=1), [0.025, 0.975])
+    value = float(np.median(paired))
+    return Ratio(value, float(low), float(high), _verdict(value, float(low), float(high)))
 
 
-def _verdict(low: float, high: float) -> str:
+def _verdict(value: float, low: float, high: float) -> str:
     if low >= 1 - SAME and high <= 1 + SAME:
         return "same"
-    if low > 1:
+    if low > 1 and value >= 1 + SAME:
         return "faster"
-    return "slower" if high < 1 else "unclear"
+    return "slower" if high < 1 and value <= 1 - SAME else "unclear"
 
 
 def _settled(timings: Mapping[str, Timing], baseline: str) -> bool:
+    if timings[baseline].fault:
+        return True
     for name, timing in timings.items():
         if name == baseline or timing.fault:
             continue
@@ -173,7 +177,7 @@ def _warm_up(candidate: Callable[[], Any]) -> int:
     """Call until what a first call pays is paid; give the number of calls in a sample."""
     candidate()
     elapsed, _ = _sample(candidate, 1)
-    return max(1, round(SAMPLE / max(elapsed, 1e-9)))
+    return max(1, math.ceil(SAMPLE / max(elapsed, 1e-9)))
 
 
 def _sample(candidate: Callable[[], Any], batch: int) -> tuple[float, Any]:
