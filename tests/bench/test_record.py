@@ -154,7 +154,7 @@ def test_a_failure_while_writing_leaves_the_old_file_and_no_other(saved, monkeyp
 def test_a_failure_to_rename_leaves_no_temporary_file(tmp_path):
     target = tmp_path / "results.json"
     target.mkdir()
-    with pytest.raises(RecordError, match="results.json cannot be written"):
+    with pytest.raises(RecordError, match=r"results\.json cannot be written"):
         record.write(make(), target)
     assert list(tmp_path.iterdir()) == [target]
 

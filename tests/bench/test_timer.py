@@ -23,9 +23,20 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.spinning = 0.0  # seconds for which a thread left behind goes on
+        self.used = 0.0
 
     def perf_counter(self) -> float:
         return self.now
+
+    def process_time(self) -> float:
+        return self.used
+
+    def sleep(self, seconds: float) -> None:
+        # Outside what is timed, so that tests can count samples by the clock.
+        busy = min(seconds, self.spinning)
+        self.spinning -= busy
+        self.used += busy
 
 
 class Candidate:
@@ -213,6 +224,24 @@ def test_no_result_is_kept_while_the_next_is_computed(clock):
     compare({"a": candidate, "b": candidate}, seconds=0.0)
     assert len(alive) > 1000
     assert not any(alive)
+
+
+def test_threads_that_a_candidate_leaves_spinning_are_waited_for(clock):
+    met = []
+
+    class Spins(Candidate):
+        def __call__(self):
+            clock.spinning = 0.1
+            return super().__call__()
+
+    class Meets(Candidate):
+        def __call__(self):
+            met.append(clock.spinning)
+            return super().__call__()
+
+    compare({"quiet": Meets(clock), "spins": Spins(clock), "other": Meets(clock)}, seconds=0.0)
+    assert len(met) > 10
+    assert max(met) < timer.LOOK
 
 
 def test_the_first_timed_result_of_each_is_checked_once(clock):

@@ -25,6 +25,9 @@ LEAST_ROUNDS, MOST_ROUNDS = 5, 200
 NARROW = 0.01
 #: A ratio whose whole interval is within this of 1 is no difference that anyone would notice.
 SAME = 0.03
+#: Seconds of a look at whether the process is quiet (Linux counts the time of other threads in
+#: ticks of up to 10 ms), and how often to look.
+LOOK, MOST_LOOKS = 0.02, 25
 #: Resamples of the bootstrap; the interval's own error is then well below its width.
 RESAMPLES = 1000
 
@@ -98,9 +101,12 @@ def compare(
     baseline = next(iter(candidates))
     rng = np.random.default_rng(seed)
     batches: dict[str, int] = {}
+    restless = set()
     for name, candidate in candidates.items():
         with _faults(timings[name], name == baseline):
             batches[name] = _warm_up(candidate)
+        if not _quiet():
+            restless.add(name)
     end, look = time.perf_counter() + seconds, float(LEAST_ROUNDS)
     with _no_gc():
         for count in range(MOST_ROUNDS):
@@ -115,6 +121,8 @@ def compare(
                         timings[name].fault, timings[name].invalid = fault, True
                     else:
                         timings[name].seconds.append(elapsed)
+                if name in restless:
+                    _wait_for_quiet()
             if count + 1 < LEAST_ROUNDS:
                 continue
             if time.perf_counter() >= end:
@@ -187,6 +195,23 @@ def _sample(candidate: Callable[[], Any], batch: int) -> tuple[float, Any]:
         result = None  # as in `y = f(x)`, the last result's memory is free again
         result = candidate()
     return (time.perf_counter() - start) / batch, result
+
+
+def _wait_for_quiet() -> None:
+    """Wait for a candidate's threads, which may spin for a while when their work is done.
+
+    OpenBLAS's go on for about a tenth of a second, and would take a core from what comes next.
+    """
+    for _ in range(MOST_LOOKS):
+        if _quiet():
+            return
+
+
+def _quiet() -> bool:
+    """Tell whether no thread of this process is busy."""
+    before = time.process_time()
+    time.sleep(LOOK)
+    return time.process_time() - before < LOOK / 2
 
 
 @contextmanager
