@@ -84,6 +84,10 @@ class Backend(ABC):
             The types that NumPy would raise, naming the argument.
         """
 
+    def call(self, kernel: Kernel, arrays: tuple[Any, ...], out: Any) -> Any:
+        """Do as :meth:`run`, arguments unpacked; what calling a kernel ends in."""
+        return self.run(kernel, *arrays, out=out)
+
     def asarray(self, x: Any) -> Any:
         """Put `x` where this backend works on it without moving it again."""
         return np.asarray(x)
@@ -131,7 +135,9 @@ def in_one_piece(
                 blas.release(blas_threads)
         else:
             result = kernel.reference(*arrays)
-        if isinstance(result, tuple) or result.dtype.kind in NUMERIC_KINDS:
+        if type(result) is not np.ndarray and isinstance(result, tuple):
+            return result
+        if result.dtype.kind in NUMERIC_KINDS:
             return result
     except (TypeError, ValueError, AttributeError) as error:
         named = arguments.explain(kernel, error, arrays, None)

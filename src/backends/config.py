@@ -10,13 +10,13 @@ Environment and file are read once, at the first use.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from backends import sources
-from backends.kernel import Kernel
+from backends.kernel import Call, Kernel
 from backends.sources import Layer, make_layer
 
 __all__ = ["Config", "Setting", "config_context", "current", "get_config", "set_config"]
@@ -55,7 +55,7 @@ class Config:
 
     def __init__(self, layers: tuple[Layer, ...]) -> None:
         self.layers = layers
-        self.routes: dict[Kernel, Callable[..., Any]] = {}
+        self.routes: dict[Kernel, Call] = {}
 
     @property
     def backend(self) -> Setting:

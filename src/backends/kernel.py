@@ -5,7 +5,7 @@
 * The data, which a decorator of :mod:`backends.declare` adds, say what it costs, how it divides,
   what its inputs look like and how exact it must be.
 * Calling a kernel runs it on the backend that the configuration chooses; how it is chosen is not
-  known here: :mod:`backends.registry` puts the dispatcher in (see ``Kernel.dispatcher``).
+  known here: :mod:`backends.registry` puts the router in (see ``Kernel.router``).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ __all__ = ["REGISTERED", "Inputs", "Kernel"]
 Arrays: TypeAlias = tuple[Any, ...]
 #: ``inputs(size, dtype, rng)`` makes the arrays of one benchmark case.
 Inputs: TypeAlias = "Callable[[int, np.dtype[Any], np.random.Generator], Arrays]"
+#: ``call(kernel, arrays, out)``: a backend's :meth:`~backends.backend.Backend.call`.
+Call: TypeAlias = "Callable[[Kernel, Arrays, Any], Any]"
 #: ``error(actual, expected, arrays)`` in units of the result's machine epsilon.
 ErrorMeasure: TypeAlias = Callable[[Any, Any, Arrays], float]
 
@@ -67,8 +69,8 @@ class Kernel:
         Largest error against the reference, in units of machine epsilon, that is still right.
     """
 
-    #: ``dispatcher(kernel, arrays, out, backend, n_jobs)``; set once by backends.registry.
-    dispatcher: ClassVar[Callable[..., Any]]
+    #: ``router(kernel, backend, n_jobs)`` gives what runs it; set once by backends.registry.
+    router: ClassVar[Callable[[Kernel, str | None, int | None], Call]]
 
     def __init__(
         self,
@@ -113,7 +115,7 @@ class Kernel:
         n_jobs: int | None = None,
     ) -> Any:
         """Run on the configured backend, or for this call on `backend` with `n_jobs`."""
-        return Kernel.dispatcher(self, arrays, out, backend, n_jobs)
+        return Kernel.router(self, backend, n_jobs)(self, arrays, out)
 
     def __repr__(self) -> str:
         return f"<kernel {self.name}({', '.join(self.parameters)}, /, *, out=None): {self.family}>"

@@ -15,7 +15,7 @@ from backends.errors import (
     UnsupportedKernelError,
     suggest,
 )
-from backends.kernel import Kernel
+from backends.kernel import Call, Kernel
 
 __all__ = ["available", "get", "reasons"]
 
@@ -123,26 +123,20 @@ def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def dispatch(
-    kernel: Kernel, arrays: tuple[Any, ...], out: Any, backend: str | None, n_jobs: int | None
-) -> Any:
-    """Run `kernel` on the backend that the arguments, or else the configuration, choose."""
+def route(kernel: Kernel, backend: str | None = None, n_jobs: int | None = None) -> Call:
+    """Give what runs `kernel`, as the arguments, or else the configuration, choose."""
+    settings = config.current()
     if backend is None and n_jobs is None:
-        settings = config.current()
-        try:
-            run = settings.routes[kernel]
-        except KeyError:
-            run = settings.routes[kernel] = _resolve(kernel, settings, None, None)
-    else:
-        run = _resolve(kernel, config.current(), backend, n_jobs)
-    if out is None:
-        return run(kernel, *arrays)
-    return run(kernel, *arrays, out=out)
+        call = settings.routes.get(kernel)
+        if call is None:
+            call = settings.routes[kernel] = _resolve(kernel, settings, None, None)
+        return call
+    return _resolve(kernel, settings, backend, n_jobs)
 
 
 def _resolve(
     kernel: Kernel, settings: config.Config, backend: str | None, n_jobs: int | None
-) -> Any:
+) -> Call:
     if backend is None:
         chosen = settings.backend_for(kernel.name)
     else:
@@ -154,7 +148,7 @@ def _resolve(
             f"{kernel.name}: {supported} (backend {chosen}). Choose another for this kernel, "
             f'for example [kernels] {kernel.name} = "threads" in {sources.FILE}'
         )
-    return engine.run
+    return engine.call
 
 
-Kernel.dispatcher = dispatch
+Kernel.router = route

@@ -107,6 +107,7 @@ def compare(
             batches[name] = _warm_up(candidate)
         if not _quiet():
             restless.add(name)
+            _wait_for_quiet()
     end, look = time.perf_counter() + seconds, float(LEAST_ROUNDS)
     with _no_gc():
         for count in range(MOST_ROUNDS):
@@ -154,19 +155,21 @@ def ratio(baseline: Sequence[float], candidate: Sequence[float]) -> Ratio:
     """
     # The ratio of each round, and not of the medians: what slows the machine down for a while
     # slows both in the same rounds, but may fall on the median of only one.
-    paired = np.asarray(baseline) / np.asarray(candidate)
+    # Logarithms make the ratio of A to B the inverse of that of B to A.
+    paired = np.log(np.asarray(baseline) / np.asarray(candidate))
     rounds = np.random.default_rng(0).integers(len(paired), size=(RESAMPLES, len(paired)))
-    low, high = np.quantile(np.median(paired[rounds], axis=1), [0.025, 0.975])
-    value = float(np.median(paired))
+    low, high = np.exp(np.quantile(np.median(paired[rounds], axis=1), [0.025, 0.975]))
+    value = float(np.exp(np.median(paired)))
     return Ratio(value, float(low), float(high), _verdict(value, float(low), float(high)))
 
 
 def _verdict(value: float, low: float, high: float) -> str:
-    if low >= 1 - SAME and high <= 1 + SAME:
+    least, most = 1 / (1 + SAME), 1 + SAME
+    if least <= low and high <= most:
         return "same"
-    if low > 1 and value >= 1 + SAME:
+    if low > 1 and value >= most:
         return "faster"
-    return "slower" if high < 1 and value <= 1 - SAME else "unclear"
+    return "slower" if high < 1 and value <= least else "unclear"
 
 
 def _settled(timings: Mapping[str, Timing], baseline: str) -> bool:

@@ -1,0 +1,97 @@
+"""What the package itself costs: a call, an import, and the memory of the process pool.
+
+Run it with ``python benchmarks/overhead.py`` in the environment that `make bench` sets up.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import psutil
+
+import backends
+from backends.bench.timer import compare, ratio
+
+SECONDS = 10.0
+
+
+def calls() -> None:
+    """Print what a call of a kernel takes longer than the NumPy function that it runs."""
+    x, a = np.linspace(0.0, 1.0, 10), np.eye(16)
+    backends.sin(x), backends.matmul(a, a)
+    pairs = {
+        "sin of 10 elements": (lambda: np.sin(x), lambda: backends.sin(x)),
+        "matmul of 16 x 16": (lambda: np.matmul(a, a), lambda: backends.matmul(a, a)),
+    }
+    for name, (direct, ours) in pairs.items():
+        timings = compare({"direct": direct, "backends": ours}, seconds=SECONDS)
+        seconds = np.array([timings["direct"].seconds, timings["backends"].seconds])
+        more = np.sort(seconds[1] - seconds[0]) * 1e9
+        low, middle, high = np.quantile(more, [0.05, 0.5, 0.95])
+        print(
+            f"{name}: NumPy {np.median(seconds[0]) * 1e9:.0f} ns, backends {middle:.0f} ns more "
+            f"(5th to 95th percentile {low:.0f} to {high:.0f})"
+        )
+
+
+def imports() -> None:
+    """Print how much longer ``import backends`` takes than ``import numpy``."""
+
+    def start(module: str) -> float:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+        return time.perf_counter() - begin
+
+    rounds = [(start("backends"), start("numpy")) for _ in range(21)]
+    ours, numpys = zip(*rounds, strict=True)
+    found = ratio(ours, numpys)
+    print(
+        f"import backends: {found.value:.2f} times import numpy ({found.low:.2f} to "
+        f"{found.high:.2f}), interpreter start included"
+    )
+
+
+def memory() -> None:
+    """Print the peak of memory of the process pool over that of the serial call."""
+    x = np.linspace(0.0, 1.0, 10**7)
+
+    def peak(name: str) -> int:
+        engine = backends.get(name, 2)
+        engine.run(backends.sin, x[: 10**6])  # workers are started, and have NumPy loaded
+        before = _memory()
+        most, done = 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal most
+            while not done.is_set():
+                most = max(most, _memory())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        result = engine.run(backends.sin, x)
+        done.set()
+        watcher.join()
+        del result
+        return most - before
+
+    serial, pool = peak("numpy"), peak("joblib")
+    print(
+        f"joblib, sin of 10,000,000 elements: peak {(pool - serial) / 1e6:.0f} MB more than "
+        f"serial; inputs and outputs once are {2 * x.nbytes / 1e6:.0f} MB"
+    )
+
+
+def _memory() -> int:
+    """Give the memory of this process and its children, shared pages counted once."""
+    me = psutil.Process()
+    return sum(p.memory_full_info().pss for p in (me, *me.children(recursive=True)))
+
+
+if __name__ == "__main__":
+    calls()
+    imports()
+    memory()
