@@ -127,17 +127,14 @@ def in_one_piece(
     if out is not None:
         return _into(kernel, arrays, out, blas_threads)
     try:
-        if kernel.blas and _reaches_threads(arrays):
-            blas.acquire(blas_threads)
-            try:
+        if not kernel.blas:
+            result = kernel.reference(*arrays)
+        elif _reaches_threads(arrays):
+            with blas.limited(blas_threads):
                 result = kernel.reference(*arrays)
-            finally:
-                blas.release(blas_threads)
         else:
             result = kernel.reference(*arrays)
-        if type(result) is not np.ndarray and isinstance(result, tuple):
-            return result
-        if result.dtype.kind in NUMERIC_KINDS:
+        if (result[0] if isinstance(result, tuple) else result).dtype.kind in NUMERIC_KINDS:
             return result
     except (TypeError, ValueError, AttributeError) as error:
         named = arguments.explain(kernel, error, arrays, None)

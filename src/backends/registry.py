@@ -126,12 +126,13 @@ def _text(error: Exception) -> str:
 def route(kernel: Kernel, backend: str | None = None, n_jobs: int | None = None) -> Call:
     """Give what runs `kernel`, as the arguments, or else the configuration, choose."""
     settings = config.current()
-    if backend is None and n_jobs is None:
-        call = settings.routes.get(kernel)
-        if call is None:
-            call = settings.routes[kernel] = _resolve(kernel, settings, None, None)
+    if backend is not None or n_jobs is not None:
+        return _resolve(kernel, settings, backend, n_jobs)
+    try:
+        return settings.routes[kernel]
+    except KeyError:
+        call = settings.routes[kernel] = _resolve(kernel, settings, None, None)
         return call
-    return _resolve(kernel, settings, backend, n_jobs)
 
 
 def _resolve(
