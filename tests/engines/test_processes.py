@@ -219,7 +219,7 @@ pool.min_work = 1
 x = pool.asarray(np.arange(1000.0))
 y = pool.run(twice, x)
 assert np.array_equal(y, 2 * np.arange(1000.0))
-print("ready", flush=True)
+print("ready", *pool._memory.names(), flush=True)
 if sys.argv[1] == "worker":
     workers = {int(p) for p in pool._executor._processes}
     os.kill(min(workers), signal.SIGKILL)
@@ -236,7 +236,6 @@ elif sys.argv[1] != "exit":
 @pytest.mark.parametrize("block", [BLOCK.__name__, "NamedBlock"])
 @pytest.mark.parametrize("ending", ["exit", "worker", "interrupt", "kill"])
 def test_nothing_is_left_behind(tmp_path, ending, block):
-    before = _shared_files()
     script = tmp_path / "program.py"
     script.write_text(textwrap.dedent(PROGRAM))
     program = subprocess.Popen(
@@ -247,7 +246,8 @@ def test_nothing_is_left_behind(tmp_path, ending, block):
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-    assert program.stdout.readline() == "ready\n", program.stderr.read()
+    ready, *names = program.stdout.readline().split() or [""]
+    assert ready == "ready", program.stderr.read()
     if ending == "interrupt":
         time.sleep(0.5)
         os.killpg(program.pid, signal.SIGINT)  # as a terminal does: parent and workers
@@ -265,7 +265,7 @@ def test_nothing_is_left_behind(tmp_path, ending, block):
     # Trackers and orphaned workers notice the death of their parent in their own time.
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        left = _shared_files() - before
+        left = _shared_files(program.pid, names)
         alive = [p for p in psutil.process_iter() if _session(p.pid) == program.pid]
         if not left and not alive:
             break
@@ -274,8 +274,10 @@ def test_nothing_is_left_behind(tmp_path, ending, block):
     assert not alive
 
 
-def _shared_files():
-    return set(SHM.iterdir()) if SHM.exists() else set()
+def _shared_files(pid, names):
+    """Give what lies in shared memory under these names, or under one with the process in it."""
+    found = SHM.iterdir() if SHM.exists() else ()
+    return [f for f in found if str(pid) in f.name or f.name in names]
 
 
 def _session(pid):
