@@ -460,6 +460,10 @@ def test_ctrl_c_keeps_what_was_measured(environment, plugin, tmp_path, backends,
         running.wait()
     assert running.returncode == 130, stderr
     assert "Traceback" not in stderr
+    if names[0] == "exp":
+        assert stderr == "backends: interrupted before anything was measured\n"
+        assert not target.exists()
+        return
     assert stderr.split() == ["saved:", str(target)]
     saved = record.read(target)
     assert not saved.complete
@@ -469,6 +473,41 @@ def test_ctrl_c_keeps_what_was_measured(environment, plugin, tmp_path, backends,
 
 
 # output that is not a modern terminal
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no such signals")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_a_closed_terminal_keeps_what_was_measured(environment, plugin, tmp_path, number):
+    target = tmp_path / "f.json"
+    environment["PYTHONPATH"] = plugin(slow=engine("slow", WAITING))
+    running = subprocess.Popen(
+        [
+            *COMMAND,
+            "bench",
+            "sin",
+            "exp",
+            "-s",
+            "1e6",
+            "-t",
+            "0.1",
+            "-b",
+            "joblib,slow",
+            "-o",
+            target,
+        ],
+        env=environment,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (tmp_path / "waiting").exists():
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.02)
+    running.send_signal(getattr(signal, number))
+    stderr = running.communicate(timeout=60)[1]
+    assert running.returncode == 130, stderr
+    assert [row.kernel for row in record.read(target).rows] == ["sin"]
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,8 @@ def plain(backend: str, kernel: Kernel, operands: tuple[Any, ...]) -> None:
         if isinstance(x, np.ndarray) or (foreign and hasattr(kind, "__array_ufunc__")):
             raise TypeError(
                 f"{kernel.name}: argument {name} is a {kind.__module__}.{kind.__qualname__}; "
-                f"backend {backend!r} computes on plain arrays: pass numpy.asarray({name}), "
-                "or use backend 'numpy'"
+                f"backend {backend!r} computes on plain arrays and would lose what it has besides: "
+                f"pass numpy.asarray({name}), filled first if it is masked, or use backend 'numpy'"
             )
 
 

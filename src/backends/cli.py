@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from backends import catalogue, config, kernels, registry
+from backends import catalogue, listing, registry
 from backends.backend import Backend, check_jobs
 from backends.bench import machine, record, report, suite
 from backends.bench.record import Record, Row
 from backends.declare import REAL_AND_COMPLEX
 from backends.errors import BackendUnavailableError, UnknownNameError, suggest
-from backends.kernel import Kernel
 
 __all__ = ["app", "main"]
 
@@ -54,9 +51,7 @@ def list_command() -> None:
     Example: `backends list`.
     """
     with _errors():
-        console = _console()
-        _list_backends(console)
-        _list_kernels(console)
+        listing.show(_console())
 
 
 @app.command()
@@ -126,12 +121,15 @@ def bench(
         if not cases:
             raise ValueError(f"there is nothing to measure: {'; '.join(skipped)}")
         rows, complete = _measure(cases, backends, seconds=time, resident=resident)
+        if not rows:
+            _console(stderr=True).print("backends: interrupted before anything was measured")
+            raise typer.Exit(INTERRUPTED)
         measured = Record(
             schema=record.SCHEMA,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             n_jobs=max((b.n_jobs for b in backends), default=1),
             seconds=time,
-            universal=[b.name for b in backends if all(map(partial(_has, b), _kernels()))],
+            universal=[backend.name for backend in backends if listing.has_all(backend)],
             complete=complete,
             machine=machine.describe(),
             rows=rows,
@@ -171,6 +169,10 @@ def _measure(
     """Time the cases under a progress bar; Ctrl-C ends it and keeps the finished rows."""
     rows: list[Row] = []
     console = _console(stderr=True)
+    # A closed terminal and a polite kill keep what was measured too, and leave nothing behind.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -189,8 +191,13 @@ def _measure(
                 rows.append(suite.measure(case, backends, seconds=share, resident=resident))
                 progress.advance(bar)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to save, and soon over
         return rows, False
     return rows, True
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
@@ -218,57 +225,13 @@ def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
     return backends
 
 
-def _kernels() -> list[Kernel]:
-    return list(kernels.every().values())
-
-
-def _has(backend: Backend, kernel: Kernel) -> bool:
-    try:
-        return backend.supports(kernel) is True
-    except Exception:  # A plug-in's own fault must not hide the others.
-        return False
-
-
-def _list_backends(console: Console) -> None:
-    console.print("Backends", style="bold")
-    table = _table("name", "can run here")
-    for name, reason in registry.reasons().items():
-        table.add_row(name, "yes" if reason is None else f"no: {reason}")
-    console.print(table)
-    settings = config.current()
-    console.print(f"chosen: backend {settings.backend}, n_jobs {settings.n_jobs}\n", markup=False)
-
-
-def _list_kernels(console: Console) -> None:
-    engines = []
-    for name in registry.available():
-        try:
-            engines.append(registry.get(name))
-        except BackendUnavailableError as error:
-            console.print(f"note: {error}", style="yellow", markup=False)
-    for family, group in groupby(_kernels(), key=lambda kernel: kernel.family):
-        console.print(f"{family[0].upper()}{family[1:]}", style="bold")
-        table = _table("name", "dtypes", "backends")
-        for kernel in group:
-            having = [engine.name for engine in engines if _has(engine, kernel)]
-            table.add_row(kernel.name, " ".join(kernel.dtypes), " ".join(having))
-        console.print(table)
-        console.print()
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
 def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False)
 
 
 def _split(texts: Sequence[str] | None) -> list[str]:
-    return [part.strip() for text in texts or () for part in text.split(",") if part.strip()]
+    parts = (part.strip() for text in texts or () for part in text.split(","))
+    return list(dict.fromkeys(part for part in parts if part))
 
 
 def _size(text: str) -> int:

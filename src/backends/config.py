@@ -221,5 +221,5 @@ def set_config(**settings: Any) -> None:
 def _outer_layers() -> tuple[Layer, ...]:
     global _found
     if _found is None:
-        _found = (sources.environment(), *sources.file())
+        _found = (*sources.environment(), *sources.file())
     return _found

@@ -117,6 +117,16 @@ class Kernel:
         """Run on the configured backend, or for this call on `backend` with `n_jobs`."""
         return Kernel.router(self, backend, n_jobs)(self, arrays, out)
 
+    @property
+    def __signature__(self) -> Any:
+        """The body's parameters, and the two that every kernel has besides."""
+        import inspect  # here: only help() and editors ask
+
+        own = inspect.signature(self.reference)
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        more = [inspect.Parameter(n, keyword, default=None) for n in ("backend", "n_jobs")]
+        return own.replace(parameters=[*own.parameters.values(), *more])
+
     def __repr__(self) -> str:
         return f"<kernel {self.name}({', '.join(self.parameters)}, /, *, out=None): {self.family}>"
 

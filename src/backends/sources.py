@@ -76,7 +76,7 @@ def _check_backend(source: str, key: str, name: Any) -> None:
         raise ConfigError(f"{source}: {key} = {name!r}: {hint}")
 
 
-def environment() -> Layer:
+def environment() -> tuple[Layer, ...]:
     """Read ``BACKENDS_BACKEND`` and ``BACKENDS_N_JOBS``.
 
     Raises
@@ -85,24 +85,22 @@ def environment() -> Layer:
         A value has no meaning.
     """
     known = {"BACKENDS_BACKEND": "backend", "BACKENDS_N_JOBS": "n_jobs"}
-    settings: dict[str, Any] = {}
-    names = []
+    layers = []
     for variable, value in os.environ.items():
+        source = f"environment variable {variable}"
         if variable in known and value:
-            settings[known[variable]] = value
-            names.append(variable)
+            setting: Any = value
+            if known[variable] == "n_jobs":
+                try:
+                    setting = int(value)
+                except ValueError:
+                    raise ConfigError(f"{source}={value!r} is not an integer") from None
+            layers.append(make_layer(source, {known[variable]: setting}))
         elif variable.startswith("BACKENDS_") and variable not in known:
             text = suggest(variable, known, what="setting")
             if "did you mean" in text:
                 warnings.warn(f"environment: {text}", stacklevel=users_level())
-    if "n_jobs" in settings:
-        try:
-            settings["n_jobs"] = int(settings["n_jobs"])
-        except ValueError:
-            raise ConfigError(
-                f"environment variable BACKENDS_N_JOBS={settings['n_jobs']!r} is not an integer"
-            ) from None
-    return make_layer(f"environment variable {' and '.join(sorted(names))}", settings)
+    return tuple(layers)
 
 
 def file() -> tuple[Layer, ...]:

@@ -117,15 +117,15 @@ def _table(rows: list[Row], columns: list[tuple[str, bool]], with_shape: bool, s
 
 
 def _columns(rows: list[Row]) -> list[tuple[str, bool]]:
-    """List the backends that have something to show in these rows."""
-    return list(
-        {
-            (r.backend, r.resident): None
-            for row in rows
-            for r in row.results
-            if r.backend != BASELINE and r.status not in ("refused", "one piece")
-        }
-    )
+    """List the backends that have something to show in these rows, in the bench's order."""
+    shown = {
+        (r.backend, r.resident)
+        for row in rows
+        for r in row.results
+        if r.backend != BASELINE and r.status not in ("refused", "one piece")
+    }
+    order = dict.fromkeys((r.backend, r.resident) for row in rows for r in row.results)
+    return sorted(shown, key=list(order).index)
 
 
 def _cell(result: Result | None, fastest: bool, sign: str) -> Text:
@@ -164,6 +164,8 @@ def _notes(record: Record, sign: str) -> list[str]:
         f"{MARK} fastest; {sign} half width of the 95 percent interval; - not timed; the last "
         f"column is the fastest's rate; n_jobs={record.n_jobs}",
     ]
+    if any(r.resident for row in record.rows for r in row.results):
+        notes.append("resident: inputs lay where the backend keeps them; not ranked")
     left_out: dict[tuple[str, str], list[str]] = {}
     for row in record.rows:
         for r in row.results:
@@ -172,7 +174,7 @@ def _notes(record: Record, sign: str) -> list[str]:
                     f"{r.status.upper()}: {r.backend} {row.kernel} {row.shape}: {r.reason}"
                 )
             elif r.status != "ok":
-                left_out.setdefault((r.backend, r.reason), []).append(row.kernel)
+                left_out.setdefault((r.backend, r.reason), []).append(_label(row))
     for (backend, reason), names in left_out.items():
         unique = list(dict.fromkeys(names))
         which = ", ".join(unique) if len(unique) <= 6 else f"{len(unique)} kernels"
@@ -180,19 +182,24 @@ def _notes(record: Record, sign: str) -> list[str]:
     return notes + record.skipped
 
 
+def _label(row: Row) -> str:
+    return row.kernel if row.case in ("elements", "matrix") else f"{row.kernel} ({row.case})"
+
+
 def _verdict(record: Record) -> list[RenderableType]:
     """Say in words what to choose, and give the file that chooses it."""
     if not record.rows:
         return [Text("Nothing was measured.")]
     gains: dict[str, list[float]] = {}
-    stay = []
+    stay, alone = [], []
     for row in record.rows:
         fastest = best(row)
         if fastest is not None:
             gains.setdefault(fastest.backend, []).append(fastest.speedup or 1.0)
+        elif any(r.status == "ok" and r.backend != BASELINE for r in row.results):
+            stay.append(_label(row))
         else:
-            plain = row.case in ("elements", "matrix")
-            stay.append(row.kernel if plain else f"{row.kernel} ({row.case})")
+            alone.append(_label(row))
     rows = len(record.rows)
     sentences = [
         f"{name} is the fastest in {len(factors)} of {rows} rows, {geometric_mean(factors):.2f} "
@@ -205,13 +212,16 @@ def _verdict(record: Record) -> list[RenderableType]:
     if stay:
         listed = ", ".join(dict.fromkeys(stay))
         sentences.append(f"Nothing beats {BASELINE} beyond noise for {listed}.")
-    paragraph = Text(f"On this machine, with n_jobs={record.n_jobs}: " + " ".join(sentences))
+    if alone:
+        listed = ", ".join(dict.fromkeys(alone))
+        sentences.append(f"No backend but {BASELINE} was timed for {listed}.")
+    paragraph = Text(f"On this machine, with n_jobs={record.n_jobs}. " + " ".join(sentences))
     lines = _toml(record)
     if not lines:
         return [paragraph]
     return [
         paragraph,
-        Text("\nTo choose so, put this into backends.toml beside your program:\n"),
+        Text("\nTo choose so, put this into backends.toml in the folder you start from:\n"),
         Text("\n".join(f"    {line}".rstrip() for line in lines), style="cyan"),
     ]
 

@@ -57,14 +57,15 @@ def plan(
     SizeError
         A case would need more memory than there is.
     """
-    chosen = [kernels.find(name) for name in names] or list(kernels.every().values())
+    chosen = [kernels.find(name) for name in dict.fromkeys(names)]
+    chosen = chosen or list(kernels.every().values())
     cases, skipped = [], []
     for kernel in chosen:
         for dtype in dtypes:
             if dtype not in kernel.dtypes:
                 skipped.append(f"{kernel.name} has no {dtype}: {', '.join(kernel.dtypes)}")
                 continue
-            for size in sizes or [kernel.size]:
+            for size in dict.fromkeys(sizes or [kernel.size]):
                 cases += [Case(kernel, case, size, dtype) for case in kernel.cases]
     for case in cases:
         _must_fit(case)

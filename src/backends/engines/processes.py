@@ -136,12 +136,15 @@ class JoblibBackend(ChunkedBackend):
         return self._memory.find(x) if isinstance(x, np.ndarray) else x
 
     def _first(self, task: tuple[Any, ...]) -> Any:
+        # A worker that died since the last call is replaced: there was nothing to lose. The pool
+        # may not have noticed yet, and would fail in the middle of this call.
         try:
-            return self._running().submit(_work, *task)
+            if all(map(_alive, list(getattr(self._executor, "_processes", ())))):
+                return self._running().submit(_work, *task)
         except BrokenProcessPool:
-            # A worker died since the last call, when there was nothing to lose: start others.
-            self._kill()
-            return self._running().submit(_work, *task)
+            pass
+        self._kill()
+        return self._running().submit(_work, *task)
 
     def _running(self) -> Any:
         # Its own executor, not joblib.Parallel: that one makes a folder in /dev/shm at each call,
@@ -156,6 +159,13 @@ class JoblibBackend(ChunkedBackend):
                     initializer=_initialize,
                 )
             return self._executor
+
+
+def _alive(process: int) -> bool:
+    try:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @cache

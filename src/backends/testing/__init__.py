@@ -14,6 +14,13 @@ and pytest runs every test below on it. The extra ``array-backends[testing]`` ha
 
 from __future__ import annotations
 
+import pytest
+
+# Before they are imported: a failing assert then shows its values, as in a test module.
+pytest.register_assert_rewrite(
+    *(f"backends.testing.{name}" for name in ("base", "results", "arguments", "company"))
+)
+
 from backends.testing.arguments import ArgumentTests
 from backends.testing.company import CompanyTests
 from backends.testing.results import ResultTests

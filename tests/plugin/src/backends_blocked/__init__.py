@@ -4,7 +4,11 @@ Splitting and joining are :class:`~backends.engines.chunked.ChunkedBackend`'s; a
 computes elsewhere would subclass :class:`~backends.backend.Backend` and write ``run`` instead.
 """
 
-from backends.engines.chunked import ChunkedBackend, compute
+from typing import Any
+
+import numpy as np
+
+from backends.engines.chunked import Chunk, ChunkedBackend, compute
 
 __all__ = ["BlockedBackend"]
 
@@ -15,9 +19,11 @@ class BlockedBackend(ChunkedBackend):
     name = "blocked"
     min_work = 2.0**16
 
-    def start(self):
+    def start(self) -> None:
         """Begin with nothing: there are no workers."""
 
-    def map(self, chunks, operands, results):
+    def map(
+        self, chunks: list[Chunk], operands: tuple[Any, ...], results: tuple[np.ndarray, ...]
+    ) -> list[set[str]]:
         """Compute the chunks one after another."""
         return [compute(chunk, operands, results) for chunk in chunks]
