@@ -28,7 +28,7 @@ def outside():
     found = blas.library().get()
     blas.library().set(OUTSIDE)
     yield
-    assert blas._wishes == []
+    assert blas._wishes == {}
     blas.library().set(found)
 
 
@@ -78,7 +78,7 @@ def test_library_is_the_one_that_numpy_calls():
 
 
 def test_wish_holds_until_released():
-    blas.acquire(1)
+    blas.acquire(1, 1)
     assert count() == 1
     blas.release(1)
     assert count() == OUTSIDE
@@ -104,9 +104,9 @@ def test_smallest_wish_holds_in_any_order():
 
 
 def test_wishes_may_end_in_another_order_than_they_began():
-    blas.acquire(1)
-    blas.acquire(2)
-    blas.acquire(4)
+    blas.acquire(1, 1)
+    blas.acquire(2, 2)
+    blas.acquire(4, 4)
     blas.release(1)
     assert count() == 2
     blas.release(2)
@@ -132,15 +132,17 @@ def test_next_wish_begins_with_the_count_of_its_own_time():
 
 @given(steps=st.lists(st.integers(-6, 4).filter(bool), max_size=30))
 def test_count_is_the_smallest_wish_or_what_was_outside(steps):
-    held = []
+    held = {}
     try:
-        for step in steps:
+        for number, step in enumerate(steps):
             if step > 0:
-                blas.acquire(step)
-                held.append(step)
+                blas.acquire(step, number)
+                held[number] = step
             elif held:
-                blas.release(held.pop(-step % len(held)))
-            assert count() == min(held, default=OUTSIDE)
+                wish = list(held)[-step % len(held)]
+                del held[wish]
+                blas.release(wish)
+            assert count() == min(held.values(), default=OUTSIDE)
     finally:
         for wish in held:
             blas.release(wish)
@@ -164,9 +166,16 @@ def test_wishes_of_many_threads_overlap():
     assert count() == OUTSIDE
 
 
+def test_a_wish_that_was_never_made_is_not_taken_back_from_others():
+    with blas.limited(1):
+        blas.release("interrupted before it was made")
+        assert count() == 1
+    assert count() == OUTSIDE
+
+
 def test_smaller_wish_of_another_thread_holds_here():
     with ThreadPoolExecutor(1) as pool, blas.limited(2):
-        pool.submit(blas.acquire, 1).result()
+        pool.submit(blas.acquire, 1, 1).result()
         assert count() == 1
         pool.submit(blas.release, 1).result()
         assert count() == 2
@@ -250,7 +259,7 @@ from backends import blas
 
 library = blas.library()
 library.set(3)
-blas.acquire(1)
+blas.acquire(1, 1)
 held, done = threading.Event(), threading.Event()
 
 def hold():  # as a thread in the middle of acquire() does, at the moment of the fork

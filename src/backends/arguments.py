@@ -104,12 +104,12 @@ def plain(backend: str, kernel: Kernel, operands: tuple[Any, ...]) -> None:
     TypeError
         A masked array, a matrix, a pandas or GPU object; names it and the call that converts.
     """
-    for name, x in zip(kernel.parameters, operands, strict=True):
+    # A wrong number of operands is for bind() to refuse.
+    for name, x in zip(kernel.parameters, operands, strict=False):
         kind = type(x)
-        foreign = getattr(kind, "__array_ufunc__", None) is not np.ndarray.__array_ufunc__
-        if kind is np.ndarray or kind is np.memmap:
+        if kind is np.ndarray or kind is np.memmap or isinstance(x, np.generic):
             continue
-        if isinstance(x, np.ndarray) or (foreign and hasattr(kind, "__array_ufunc__")):
+        if hasattr(kind, "__array_ufunc__"):
             raise TypeError(
                 f"{kernel.name}: argument {name} is a {kind.__module__}.{kind.__qualname__}; "
                 f"backend {backend!r} computes on plain arrays and would lose what it has besides: "

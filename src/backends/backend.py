@@ -32,10 +32,10 @@ Support: TypeAlias = Literal[True] | str
 #: More jobs a core than this is a mistake (a typing error, another machine's file), not a wish.
 MOST_JOBS_PER_CORE = 16
 
-#: Elements an operand up to which BLAS computes serially whatever its thread count: products of
-#: two such operands take at most 256 x 256 multiplications, and OpenBLAS begins with threads at
-#: 65,536 x 4 (interface/gemm.c), LU factors at 10,000 elements (interface/lapack/getrf.c).
-ALWAYS_SERIAL = 256
+#: Order of matrices up to which BLAS computes serially whatever its thread count: OpenBLAS begins
+#: with threads at 65,536 x 4 multiplications, complex ones at 8,192 x 4 (interface/gemm.c), and
+#: for LU factors at 10,000 elements (interface/lapack/getrf.c).
+ALWAYS_SERIAL = 16
 
 
 class Backend(ABC):
@@ -147,8 +147,8 @@ def _reaches_threads(arrays: tuple[Any, ...]) -> bool:
 
     Setting the count and putting it back costs as much as multiplying two small matrices.
     """
-    for x in arrays:  # noqa: SIM110 - any() takes longer than all the rest of a small call
-        if type(x) is not np.ndarray or x.size > ALWAYS_SERIAL:
+    for x in arrays:
+        if type(x) is not np.ndarray or x.ndim != 2 or max(x.shape) > ALWAYS_SERIAL:
             return True
     return False
 

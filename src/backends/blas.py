@@ -52,7 +52,7 @@ def library() -> Library | None:
     home = Path(np.__file__).parent
     near = (str(home), str(home.with_name("numpy.libs")))
     controller = next((c for c in found if c.filepath.startswith(near)), *found[:1] or [None])
-    if controller is None:
+    if controller is None or "accelerate" in _built_with():
         return None
     get, set_ = _direct(controller) or (controller.get_num_threads, controller.set_num_threads)
     info = controller.info()
@@ -64,6 +64,12 @@ def library() -> Library | None:
         get=get,
         set=set_,
     )
+
+
+def _built_with() -> str:
+    """Give the name of the BLAS that NumPy was built with; other packages may bring another."""
+    built: Any = np.show_config(mode="dicts")
+    return str(built.get("Build Dependencies", {}).get("blas", {}).get("name", "")).lower()
 
 
 def _direct(controller: Any) -> tuple[Callable[[], int], Callable[[int], object]] | None:
@@ -85,38 +91,9 @@ def _direct(controller: Any) -> tuple[Callable[[], int], Callable[[int], object]
 
 
 _lock = threading.Lock()
-_wishes: list[int] = []
+# What each caller wants, by something that only the caller has.
+_wishes: dict[object, int] = {}
 _outside = 0
-
-
-def acquire(threads: int) -> None:
-    """Wish for `threads` BLAS threads until :func:`release` is called with the same number."""
-    global _outside
-    governed = library()
-    if governed is None:
-        return
-    with _lock:
-        current = governed.get()
-        if _wishes:
-            wanted = min(threads, *_wishes)
-        else:
-            _outside, wanted = current, threads
-        _wishes.append(threads)
-        if wanted != current:
-            governed.set(wanted)
-
-
-def release(threads: int) -> None:
-    """End a wish made with :func:`acquire`; the last one puts the old count back."""
-    governed = library()
-    if governed is None:
-        return
-    with _lock:
-        _wishes.remove(threads)
-        if _wishes:
-            governed.set(min(_wishes))
-        elif threads != _outside:
-            governed.set(_outside)
 
 
 @contextmanager
@@ -129,11 +106,41 @@ def limited(threads: int) -> Iterator[None]:
     ...     library() is None or library().get()
     1
     """
-    acquire(threads)
-    try:
+    wish = object()
+    try:  # before it is made: Ctrl-C may come in the middle of making it
+        acquire(threads, wish)
         yield
     finally:
-        release(threads)
+        release(wish)
+
+
+def acquire(threads: int, wish: object) -> None:
+    """Wish for `threads` BLAS threads until :func:`release` is called with the same `wish`."""
+    global _outside
+    governed = library()
+    if governed is None:
+        return
+    with _lock:
+        current = governed.get()
+        if not _wishes:
+            _outside = current
+        _wishes[wish] = threads
+        wanted = min(_wishes.values())
+        if wanted != current:
+            governed.set(wanted)
+
+
+def release(wish: object) -> None:
+    """End a wish, if it was made; the last one puts the old count back."""
+    governed = library()
+    if governed is None:
+        return
+    with _lock:
+        threads = _wishes.pop(wish, None)
+        if threads is not None:
+            wanted = min(_wishes.values()) if _wishes else _outside
+            if wanted != threads:
+                governed.set(wanted)
 
 
 def _after_fork() -> None:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from backends import catalogue, listing, registry
 from backends.backend import Backend, check_jobs
 from backends.bench import machine, record, report, suite
-from backends.bench.record import Record, Row
+from backends.bench.record import Record, RecordError, Row
 from backends.declare import REAL_AND_COMPLEX
 from backends.errors import BackendUnavailableError, UnknownNameError, suggest
 
@@ -135,12 +135,18 @@ def bench(
             rows=rows,
             skipped=skipped,
         )
+    failure: RecordError | None = None
+    try:
+        record.write(measured, target)
+    except RecordError as error:
+        failure = error  # What was measured is shown all the same.
     if json:
         sys.stdout.write(record.encode(measured).decode())
     else:
         report.show(measured, _console())
     with _errors():
-        record.write(measured, target)
+        if failure is not None:
+            raise failure
         _console(stderr=True).print(f"saved: {target}", style="dim", soft_wrap=True)
     if not complete:
         raise typer.Exit(INTERRUPTED)

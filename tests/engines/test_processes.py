@@ -15,8 +15,9 @@ import pytest
 
 import backends
 from backends import WorkerDiedError
+from backends.engines import processes
 from backends.engines.processes import JoblibBackend
-from backends.engines.shared import BLOCK
+from backends.engines.shared import BLOCK, NamedBlock
 from backends.kernel import REGISTERED
 
 SHM = Path("/dev/shm")
@@ -71,12 +72,16 @@ def test_two_other_processes_compute_and_persist(pool):
 def test_no_array_travels_through_a_pipe(pool, monkeypatch):
     sizes = []
 
-    def first(self, task):
-        sizes.append(len(cloudpickle.dumps(task)))
-        return original(self, task)
+    class Recording:
+        def __init__(self, executor):
+            self.executor = executor
 
-    original = JoblibBackend._first
-    monkeypatch.setattr(JoblibBackend, "_first", first)
+        def submit(self, function, *task):
+            sizes.append(len(cloudpickle.dumps(task)))
+            return self.executor.submit(function, *task)
+
+    original = JoblibBackend._healthy
+    monkeypatch.setattr(JoblibBackend, "_healthy", lambda self: Recording(original(self)))
     x = np.arange(10.0**6)
     assert np.array_equal(pool.run(backends.sqrt, x), np.sqrt(x))
     assert sizes
@@ -94,23 +99,81 @@ def test_arrays_in_shared_memory_are_not_copied_again(pool, monkeypatch):
     assert pool.asarray(x) is x
 
 
+def test_placed_arrays_are_ordinary_ones_to_write_to(pool):
+    out = pool.asarray(np.zeros((2, 500)))
+    assert out.flags.writeable
+    assert pool.run(backends.sqrt, np.ones((2, 500)), out=out) is out
+    assert out.min() == 1
+
+
+def test_objects_are_not_put_into_shared_memory(pool):
+    pool.run(backends.sqrt, np.ones(1000))
+    with pytest.raises(TypeError, match="dtype object"):
+        pool.asarray(np.array([None, "a", 2.0]))
+
+
+def test_an_operand_given_twice_is_copied_once(pool, monkeypatch):
+    copies = []
+    original = pool._memory.copy
+    monkeypatch.setattr(pool._memory, "copy", lambda x: copies.append(1) or original(x))
+    x = np.arange(1000.0)
+    assert np.array_equal(pool.run(backends.multiply, x, x), x * x)
+    assert len(copies) == 1
+
+
+def test_an_exception_that_cannot_travel_is_told(pool):
+    class OddError(Exception):
+        def __init__(self, a, b):
+            super().__init__(f"{a} and {b}")
+
+    @backends.elementwise(domain=(0.0, 1.0), flops=1)
+    def odd(x, /, *, out=None):
+        """Raise what cannot be unpickled."""
+        if np.size(x):
+            raise OddError("this", "that")
+        return np.positive(x, out=out)
+
+    with pytest.raises(RuntimeError, match="OddError: this and that") as caught:
+        pool.run(odd, np.zeros(100))
+    assert not isinstance(caught.value, WorkerDiedError)
+
+
+def test_nothing_writes_after_an_interrupt_while_others_are_waited_for(pool, monkeypatch):
+    @backends.elementwise(domain=(0.0, 1.0), flops=1)
+    def one_fails(x, /, *, out=None):
+        """Fail in the first chunk; the others take their time."""
+        if np.size(x) and np.min(x) == 0:
+            raise ValueError("the first chunk")
+        time.sleep(0.3 if np.size(x) else 0)
+        return np.positive(x, out=out)
+
+    def interrupted(futures):
+        raise KeyboardInterrupt
+
+    out = pool.asarray(np.full(1000, -1.0))
+    monkeypatch.setattr(processes, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(one_fails, np.arange(1000.0), out=out)
+    after = out.copy()
+    time.sleep(0.5)
+    assert np.array_equal(out, after)
+
+
 def test_to_numpy_gives_memory_of_its_own(pool):
     x = pool.asarray(np.arange(10.0))
     assert not pool.seen(pool.to_numpy(x))
 
 
-def test_memory_is_inputs_and_outputs_once_more(pool):
-    pool.close()
+def test_memory_is_inputs_and_outputs_once_more():
     x, y = np.ones(10**6), np.ones(10**6, np.float32)
-    for _ in range(5):
-        result = pool.run(backends.add, x, y)
-        in_use = [*pool._memory._leased.values(), *pool._memory._idle]
-        # The block of the last result is reused when it has gone, one page early or late.
-        expected = x.nbytes + y.nbytes + result.nbytes
-        assert sum(b.size for b in in_use) <= expected + result.nbytes
-        del result
-    pool._memory._collect()
-    assert sum(b.size for b in pool._memory._idle) <= expected
+    with JoblibBackend(2) as pool:
+        pool.min_work = 1
+        for _ in range(5):
+            result = pool.run(backends.add, x, y)
+            expected = x.nbytes + y.nbytes + result.nbytes
+            in_use = [*pool._memory._leased.values(), *pool._memory._idle]
+            assert sum(b.size for b in in_use) <= expected
+            del result
 
 
 def test_blas_has_one_thread_in_workers(pool):
@@ -180,19 +243,26 @@ def test_close_ends_the_processes(pool):
 
 
 @posix
-def test_results_are_right_after_a_fork(pool):
+@pytest.mark.parametrize("block", sorted({BLOCK, NamedBlock}, key=str))
+def test_a_forked_child_has_memory_and_workers_of_its_own(block):
     x = np.arange(1000.0)
-    shared = pool.run(backends.sqrt, x)
-    child = os.fork()
-    if child == 0:
-        try:
-            result = pool.run(backends.add, x, shared)
-            pool.close()
-            os._exit(0 if np.array_equal(result, x + np.sqrt(x)) else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert np.array_equal(shared, np.sqrt(x))
+    with JoblibBackend(2, block=block) as pool:
+        pool.min_work = 1
+        shared = pool.run(backends.sqrt, x)
+        pool.run(backends.sqrt, x)  # leaves idle memory behind
+        child = os.fork()
+        if child == 0:
+            try:
+                placed = pool.asarray(np.zeros(1000))
+                placed[:] = 5
+                result = pool.run(backends.add, x, shared)
+                pool.close()
+                os._exit(0 if np.array_equal(result, x + np.sqrt(x)) else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert np.array_equal(shared, np.sqrt(x))
+        assert np.array_equal(pool.run(backends.add, x, shared), x + np.sqrt(x))
 
 
 PROGRAM = """
@@ -200,8 +270,9 @@ import os, signal, sys, time
 import numpy as np
 import backends
 from backends.engines import shared
+from backends.engines import processes
 from backends.engines.processes import JoblibBackend
-from backends.engines.shared import BLOCK
+from backends.engines.shared import BLOCK, NamedBlock
 
 @backends.elementwise(domain=(0.0, 1.0), flops=1)
 def lasts(x, /, *, out=None):

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -118,6 +119,41 @@ def test_results_are_right_after_a_fork(pool):
         ok = np.array_equal(pool.run(backends.sqrt, x), np.sqrt(x))
         os._exit(0 if ok else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_short_call_does_not_wait_for_another_callers_long_one(pool):
+    started = threading.Event()
+
+    @backends.elementwise(domain=(0.0, 1.0), flops=1)
+    def occupies(x, /, *, out=None):
+        """Keep both threads busy until the short call has ended."""
+        if np.size(x):
+            started.set()
+            assert over.wait(60)
+        return np.positive(x, out=out)
+
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as other:
+        long = other.submit(pool.run, occupies, np.zeros(100))
+        assert started.wait(60)
+        pool.run(backends.sqrt, np.ones(100))
+        over.set()
+        long.result()
+
+
+def test_kernels_inside_kernels_are_configured_as_the_caller_is(pool):
+    seen = set()
+
+    @backends.elementwise(domain=(0.0, 1.0), flops=1)
+    def asks(x, /, *, out=None):
+        """Note the backend in force."""
+        seen.add(backends.get_config().backend.value)
+        time.sleep(0.01 if np.size(x) else 0)
+        return np.positive(x, out=out)
+
+    with backends.config_context(backend="threads"):
+        pool.run(asks, np.zeros(100))
+    assert seen == {"threads"}
 
 
 def test_small_work_stays_in_the_calling_thread():

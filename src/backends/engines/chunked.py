@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import weakref
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -40,11 +41,12 @@ _worker = threading.local()
 @contextmanager
 def working() -> Iterator[None]:
     """Mark the current thread as a worker: kernels called inside a kernel run in one piece."""
+    before = getattr(_worker, "busy", False)
     _worker.busy = True
     try:
         yield
     finally:
-        _worker.busy = False
+        _worker.busy = before
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class ChunkedBackend(Backend):
 
     def __init__(self, n_jobs: int = -1) -> None:
         super().__init__(n_jobs)
-        self._owner = os.getpid()
         self.start()
+        _engines.add(self)
 
     @abstractmethod
     def start(self) -> None:
@@ -133,11 +135,8 @@ class ChunkedBackend(Backend):
 
     def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
         """Compute chunk by chunk, side by side; see :meth:`backends.backend.Backend.run`."""
-        if self._owner != os.getpid():
-            self._owner = os.getpid()
-            self.start()
-        bound = arguments.bind(kernel, arrays, out)
         arguments.plain(self.name, kernel, arrays)
+        bound = arguments.bind(kernel, arrays, out)
         wanted = self._count(kernel, bound)
         if wanted < 2:
             return in_one_piece(kernel, bound.operands, out)
@@ -192,7 +191,8 @@ class ChunkedBackend(Backend):
         result = out if out is not None else self.empty_like(prototype)
         views = list(_iterate(arrays, result, dtype, bound.loop).itviews)
         view = views.pop()
-        placed = {id(x): self.place(v) for x, v in zip(arrays, views, strict=True)}
+        seen = {id(x): v for x, v in zip(arrays, views, strict=True)}
+        placed = {key: self.place(v) for key, v in seen.items()}
         operands = tuple(placed.get(id(x), x) for x in bound.operands)
         axis = next((i for i, n in enumerate(view.shape) if n >= wanted), None)
         if axis is None:
@@ -243,6 +243,19 @@ class ChunkedBackend(Backend):
         return not any(
             np.may_share_memory(out, x) and not (aligned and _same_elements(out, x)) for x in arrays
         )
+
+
+#: Engines that exist; a forked child begins anew with each of them.
+_engines: weakref.WeakSet[ChunkedBackend] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.start()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _rows_divide(kernel: Kernel, bound: Bound) -> bool:

@@ -69,7 +69,7 @@ def special_errors_wanted() -> bool:
     if special is None:
         return False
     wanted = special.geterr()
-    del wanted["memory"]  # an exception in every thread, unless asked otherwise
+    wanted.pop("memory", None)  # an exception in every thread, unless asked otherwise
     return set(wanted.values()) != {"ignore"}
 
 

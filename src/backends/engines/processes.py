@@ -8,6 +8,7 @@ through a pipe. Results stay in shared memory, so that the next call need not co
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from backends import blas
 from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
 from backends.engines.shared import BLOCK, Attachments, Block, Pool, Reference
 from backends.errors import WorkerDiedError
+from backends.kernel import NUMERIC_KINDS
 
 __all__ = ["JoblibBackend"]
 
@@ -67,6 +69,8 @@ class JoblibBackend(ChunkedBackend):
     def asarray(self, x: Any) -> Array:
         """Put `x` in shared memory, where it is used without copying; it is found there again."""
         array = np.asarray(x)
+        if array.dtype.kind not in NUMERIC_KINDS:
+            raise TypeError(f"joblib: an array of dtype {array.dtype} is no array of numbers")
         return array if self.seen(array) else self._memory.copy(array)
 
     def to_numpy(self, x: Any) -> Array:
@@ -91,25 +95,27 @@ class JoblibBackend(ChunkedBackend):
         """Compute the chunks in the processes; see :meth:`ChunkedBackend.map`."""
         places = tuple(self._where(x) for x in operands), tuple(self._where(x) for x in results)
         tasks = [(chunk, *places, self._memory.names()) for chunk in chunks]
-        futures = [self._first(tasks[0])]
+        executor, futures = None, []
         try:
-            futures += [self._running().submit(_work, *task) for task in tasks[1:]]
+            executor = self._healthy()
+            for task in tasks:
+                futures.append(executor.submit(_work, *task))  # noqa: PERF401 - none may be lost
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
-            self._kill()
-            raise WorkerDiedError(
-                f"joblib: a worker process died while computing {chunks[0].kernel.name}: killed "
-                "from outside, or by the system for want of memory. Nothing was returned; the "
-                "next call starts new workers (fewer n_jobs need less memory)"
-            ) from error
-        except Exception:
-            for future in futures:
-                future.cancel()
-            wait(futures)
-            raise
-        except BaseException:
-            # Ctrl-C: a chunk may take minutes, and memory it writes to must not be used again.
-            self._kill()
+            self._kill(executor)
+            raise _explain(error, chunks[0].kernel.name) from error
+        except BaseException as error:
+            # A chunk may take minutes, and memory it writes to must not be used again before it
+            # has ended: after a kernel's own error wait for the others, at Ctrl-C end them.
+            try:
+                if not isinstance(error, Exception):
+                    raise
+                for future in futures:
+                    future.cancel()
+                wait(futures)
+            except BaseException:
+                self._kill(executor or self._executor)
+                raise
             raise
 
     def close(self) -> None:
@@ -120,31 +126,36 @@ class JoblibBackend(ChunkedBackend):
             executor.shutdown(wait=True)
         self._memory.trim()
 
-    def _kill(self) -> None:
-        with self._lock:
-            executor, self._executor = self._executor, None
-        if executor is None:
-            return
-        # Not shutdown(kill_workers=True): its thread stumbles over work that is still queued, and
-        # leaves workers alive that go on writing to memory.
-        for worker in list(executor._processes):
-            with suppress(psutil.NoSuchProcess):
-                psutil.Process(worker).kill()
-        executor.shutdown(wait=True)
+    def _kill(self, executor: Any) -> None:
+        """End the workers of one executor, now; a call that another has is left alone."""
+        while executor is not None:
+            try:
+                with self._lock:
+                    if self._executor is executor:
+                        self._executor = None
+                # Not shutdown(kill_workers=True): its thread stumbles over work that is still
+                # queued, and leaves workers alive that go on writing to memory.
+                for worker in list(executor._processes):
+                    with suppress(psutil.NoSuchProcess):
+                        psutil.Process(worker).kill()
+                executor.shutdown(wait=True)
+                return
+            except KeyboardInterrupt:
+                continue  # not before they have ended; the first one is being raised already
 
     def _where(self, x: Any) -> Any:
         return self._memory.find(x) if isinstance(x, np.ndarray) else x
 
-    def _first(self, task: tuple[Any, ...]) -> Any:
-        # A worker that died since the last call is replaced: there was nothing to lose. The pool
-        # may not have noticed yet, and would fail in the middle of this call.
-        try:
-            if all(map(_alive, list(getattr(self._executor, "_processes", ())))):
-                return self._running().submit(_work, *task)
-        except BrokenProcessPool:
-            pass
-        self._kill()
-        return self._running().submit(_work, *task)
+    def _healthy(self) -> Any:
+        """Give an executor whose workers live: one that died since the last call is replaced.
+
+        There was nothing to lose; the executor itself may notice only in the middle of this call.
+        """
+        executor = self._running()
+        if executor._flags.broken or not all(map(_alive, list(executor._processes))):
+            self._kill(executor)
+            executor = self._running()
+        return executor
 
     def _running(self) -> Any:
         # Its own executor, not joblib.Parallel: that one makes a folder in /dev/shm at each call,
@@ -157,8 +168,21 @@ class JoblibBackend(ChunkedBackend):
                     max_workers=self.n_jobs,
                     timeout=IDLE_SECONDS,
                     initializer=_initialize,
+                    initargs=(os.getpid(),),
                 )
             return self._executor
+
+
+def _explain(error: BrokenProcessPool, kernel: str) -> Exception:
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    if not isinstance(error, TerminatedWorkerError):
+        return RuntimeError(f"joblib: {kernel} could not be sent to its workers: {error.__cause__}")
+    return WorkerDiedError(
+        f"joblib: a worker process died while computing {kernel}: killed from outside, by the "
+        "system for want of memory, or with another thread's call that was interrupted. Nothing "
+        "was returned; the next call starts new workers (fewer n_jobs need less memory)"
+    )
 
 
 def _alive(process: int) -> bool:
@@ -173,11 +197,12 @@ def _attachments() -> Attachments:
     return Attachments()
 
 
-def _initialize() -> None:
+def _initialize(parent: int) -> None:
     """Prepare a worker: one BLAS thread, Ctrl-C left to the parent, no life without it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    blas.acquire(1)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    blas.acquire(1, _initialize)
+    if os.name != "nt":  # Windows does not tell that a parent has gone
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
@@ -194,4 +219,11 @@ def _work(
     attachments = _attachments()
     attachments.keep(names)
     arrays = tuple(attachments.array(x) if isinstance(x, Reference) else x for x in operands)
-    return compute(chunk, arrays, tuple(attachments.array(x) for x in results))
+    try:
+        return compute(chunk, arrays, tuple(attachments.array(x) for x in results))
+    except Exception as error:  # Whatever the kernel raises must reach the caller.
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # It cannot travel: a class of its own, or one with other arguments.
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise

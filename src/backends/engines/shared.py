@@ -74,7 +74,7 @@ class NamedBlock:
 
     def __init__(self, size: int) -> None:
         memory = SharedMemory(create=True, size=size)
-        self.free = weakref.finalize(self, _remove, memory)
+        self.free = weakref.finalize(self, _remove, memory, os.getpid())
         self.buffer: Any = memory.buf
         self.size = size
         self.name = memory.name
@@ -93,8 +93,9 @@ class NamedBlock:
             resource_tracker.register = register
 
 
-def _remove(memory: SharedMemory) -> None:
-    memory.unlink()
+def _remove(memory: SharedMemory, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child has the object, but the block is its parent's
+        memory.unlink()
     _close(memory)
 
 
@@ -109,7 +110,7 @@ def _close(memory: SharedMemory) -> None:
 
 Block: TypeAlias = type[AnonymousBlock] | type[NamedBlock]
 #: The kind of block on this system.
-BLOCK: Block = AnonymousBlock if hasattr(os, "memfd_create") else NamedBlock
+BLOCK: Block = AnonymousBlock if sys.platform == "linux" else NamedBlock
 
 
 class Pool:
@@ -117,8 +118,8 @@ class Pool:
 
     A block is leased to one array and comes back when that array and all its views are gone.
     Blocks that came back are kept for the next array that fits, since fresh memory costs as much
-    as the arithmetic on it; what does not fit the next request is given back to the system, so
-    that never more lies idle than the latest calls used.
+    as the arithmetic on it. When a request fits none of them, all are given back to the system
+    before another is made; :meth:`trim` gives them back at any time.
     """
 
     def __init__(self, block: Block = BLOCK) -> None:
@@ -138,9 +139,8 @@ class Pool:
             block = self._take(max(size, 1))
             lease = (ctypes.c_char * block.size).from_buffer(block.buffer)
             address = ctypes.addressof(lease)
+            weakref.finalize(lease, self._ended.append, address).atexit = False
             self._leased[address] = block
-            finalizer = weakref.finalize(lease, self._ended.append, address)
-            finalizer.atexit = False
         return np.ndarray(shape, dtype, lease, 0, strides)  # type: ignore[arg-type]
 
     def copy(self, array: Array) -> Array:
@@ -154,7 +154,7 @@ class Pool:
         order = np.empty_like(compact, order="K", subok=False).strides
         shared = self.empty(compact.shape, array.dtype, order)
         np.copyto(shared, compact)
-        return np.broadcast_to(shared, array.shape) if index else shared
+        return shared if shared.shape == array.shape else np.broadcast_to(shared, array.shape)
 
     def find(self, array: Array) -> Reference | None:
         """Tell where in shared memory `array` lies, or None if it lies elsewhere."""
@@ -195,7 +195,9 @@ class Pool:
 
     def _collect(self) -> None:
         while self._ended:
-            self._idle.append(self._leased.pop(self._ended.popleft()))
+            block = self._leased.pop(self._ended.popleft(), None)
+            if block is not None:
+                self._idle.append(block)
 
 
 class Attachments:

@@ -10,6 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
@@ -58,7 +60,10 @@ class ThreadsBackend(ChunkedBackend):
 
         others: list[Future[list[set[str]]]] = []
         try:
-            others += [self._submit(work) for _ in range(min(self.n_jobs, len(chunks)) - 1)]
+            for _ in range(min(self.n_jobs, len(chunks)) - 1):
+                # In a copy of the caller's context: a kernel inside a kernel is configured alike.
+                call = partial(copy_context().run, work)
+                others.append(self._submit(call))
             errors = work()
             for other in others:
                 # One that has not begun has nothing left to do.
@@ -68,7 +73,7 @@ class ThreadsBackend(ChunkedBackend):
         finally:
             # On an error or Ctrl-C no thread may go on writing to arrays the caller owns again.
             left.clear()
-            wait(others)
+            _end(others)
 
     def close(self) -> None:
         """End the threads."""
@@ -82,3 +87,16 @@ class ThreadsBackend(ChunkedBackend):
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.n_jobs - 1, thread_name_prefix="backends")
             return self._pool.submit(work)
+
+
+def _end(futures: list[Future[list[set[str]]]]) -> None:
+    """Wait for what has begun, also through Ctrl-C, which is raised then."""
+    interrupted = False
+    while True:
+        try:
+            wait([future for future in futures if not future.cancel()])
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt

@@ -209,7 +209,9 @@ def norm_isf(q: Any, /, *, out: Any = None) -> Any:
     array([-0.        ,  1.95996398])
     """
     result = special.ndtri(q, out=out)
-    return np.negative(result, out=result if isinstance(result, np.ndarray) else None)
+    if out is None and isinstance(result, np.ndarray):
+        out = result  # fresh memory costs as much as the arithmetic
+    return np.negative(result, out=out)
 
 
 @special_function(domain=(0.1, 30.0), flops=50, tolerance=64.0, crosses_zero=True)
