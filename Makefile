@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-export PATH := $(abspath $(BIN)):$(PATH)
+export PATH := $(abspath $(BIN))$(if $(filter Windows_NT,$(OS)),;,:)$(PATH)
 
 SOURCES := $(wildcard src/backends/*.py src/backends/*/*.py src/backends/py.typed)
 # What the command line adds: make bench ARGS="sin erf --size 1e7"

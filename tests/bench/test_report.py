@@ -338,7 +338,7 @@ def test_rates_of_large_machines_are_not_in_powers_of_ten():
 
 def test_the_verdict_names_winners_with_how_often_and_how_much():
     words = in_words(shown(TYPICAL))
-    assert "with n_jobs=16" in words
+    assert "(n_jobs=16)" in words
     assert "threads is the fastest in 3 of 7 rows, 2.25 times numpy" in words
     assert "openmp is the fastest in 2 of 7 rows, 1.81 times numpy" in words
     assert "(1.93 to 3.02)" in words

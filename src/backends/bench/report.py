@@ -215,7 +215,7 @@ def _verdict(record: Record) -> list[RenderableType]:
     if alone:
         listed = ", ".join(dict.fromkeys(alone))
         sentences.append(f"No backend but {BASELINE} was timed for {listed}.")
-    paragraph = Text(f"On this machine, with n_jobs={record.n_jobs}. " + " ".join(sentences))
+    paragraph = Text(f"On this machine (n_jobs={record.n_jobs}): " + " ".join(sentences))
     lines = _toml(record)
     if not lines:
         return [paragraph]
