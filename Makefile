@@ -6,10 +6,15 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 export PATH := $(abspath $(BIN))$(if $(filter Windows_NT,$(OS)),;,:)$(PATH)
 
 SOURCES := $(wildcard src/backends/*.py src/backends/*/*.py src/backends/py.typed)
+# The optional backends that a machine without a GPU can have; MKL's wheels are for x86-64.
+COMMA := ,
+PEERS := torch,jax,numexpr,numba$(if $(filter x86_64 AMD64,$(shell uname -m)),$(if $(filter Darwin,$(shell uname -s)),,$(COMMA)mkl))
+# The CUDA that the driver knows: 12 or 13. Empty without a GPU.
+CUDA = $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p')
 # What the command line adds: make bench ARGS="sin erf --size 1e7"
 ARGS ?=
 
-.PHONY: help bench test lint clean
+.PHONY: help bench test test-peers test-gpu peers lint clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +24,16 @@ bench: $(VENV)/installed ## time every kernel on every backend of this machine
 
 test: $(VENV)/installed ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+peers: $(VENV)/peers ## install the libraries that the optional backends call, for a CPU (3 GB)
+
+test-peers: $(VENV)/peers ## test the optional backends, all that run without a GPU
+	$(BIN)/python -m pytest tests/engines/test_peers.py --require $(PEERS) $(ARGS)
+
+test-gpu: $(VENV)/installed ## run the tests that need a GPU, on a machine that has one
+	@[ -n "$(CUDA)" ] || { echo "no GPU here: nvidia-smi does not answer"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --no-build-isolation ".[cuda$(CUDA)]"
+	$(BIN)/python -m pytest -m gpu --require cupy $(ARGS)
 
 lint: $(VENV)/installed ## style and types
 	$(BIN)/ruff check .
@@ -40,4 +55,12 @@ $(VENV)/tools: pyproject.toml
 # Not an editable install: that one would look for work to do at every `import backends`.
 $(VENV)/installed: $(VENV)/tools meson.build $(SOURCES)
 	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
+# A release of PyTorch by its number: a range would bring the newest, with gigabytes for GPUs.
+TORCH ?= torch==2.13.0
+$(VENV)/peers: $(VENV)/installed
+	@echo "installing $(PEERS) into $(VENV) (minutes, once)"
+	@$(BIN)/python -m pip install --quiet "$(TORCH)"
+	@$(BIN)/python -m pip install --quiet --no-build-isolation ".[$(PEERS)]"
 	@touch $@

@@ -62,3 +62,12 @@ def run_python(tmp_path):
         return done.stdout
 
     return run
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--require",
+        default="",
+        metavar="BACKENDS",
+        help="backends, with commas between them, that must be there: a missing one fails",
+    )

@@ -42,12 +42,21 @@ MAY_IMPORT = {
     "engines": set(),
     "engines.floating": {"errors"},
     "engines.shared": set(),
-    "engines.*": {*ENGINE, "engines.chunked", "engines.shared", "engines.floating"},
+    "engines.foreign": ENGINE,
+    "engines.*": {
+        *ENGINE,
+        "engines.foreign",
+        "engines.chunked",
+        "engines.shared",
+        "engines.floating",
+    },
     "bench": set(),
     "bench.timer": set(),
     "bench.machine": {"blas"},
+    "bench.digits": {"kernel"},
+    "bench.costs": {"bench.record"},
     "bench.record": {"bench.machine"},
-    "bench.report": {"bench.machine", "bench.record"},
+    "bench.report": {"bench.machine", "bench.record", "bench.costs"},
     "bench.*": {*BENCH, "bench.*"},
     "testing": {"testing.*"},
     "testing.*": {"backend", "kernel", "kernels", "blas", "errors", "testing.base"},
@@ -128,7 +137,10 @@ def test_nothing_imports_the_command_line(module):
 @MODULES
 def test_rich_and_typer_stay_in_the_command_line_and_the_report(module):
     found = imports(module)[1] & {"rich", "typer"}
-    assert not found or module in ("backends.cli", "backends.listing", "backends.bench.report")
+    assert not found or module in (
+        *("backends.cli", "backends.listing"),
+        *("backends.bench.report", "backends.bench.costs"),
+    )
 
 
 @MODULES

@@ -405,7 +405,7 @@ def test_a_wrong_backend_is_shown_as_such_and_gives_status_1(
     done = process("bench", "sin", *QUICK, "-b", "other", "-o", str(target), PYTHONPATH=path)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("sin")]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("sin"))
     assert status in line
     assert f"{status}: other sin" in done.stdout
     assert reason in done.stdout

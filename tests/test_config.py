@@ -324,7 +324,7 @@ def test_a_folder_that_was_deleted_holds_no_file(tmp_path, monkeypatch):
 # --- mistakes -------------------------------------------------------------------------------
 
 MISTAKES = [
-    ("njobs = 2", ["'njobs'", "did you mean 'n_jobs'", "backend, kernels, n_jobs"]),
+    ("njobs = 2", ["'njobs'", "did you mean 'n_jobs'", "backend, device, kernels, n_jobs"]),
     ('n_jobs = "2"', ["n_jobs", "integer", "'2'"]),
     ("n_jobs = 0", ["n_jobs = 0", "-1"]),
     ("n_jobs = true", ["n_jobs", "integer", "True"]),

@@ -8,7 +8,16 @@ import numpy as np
 
 from backends.kernel import NUMERIC_KINDS, Kernel
 
-__all__ = ["Bound", "bind", "explain", "plain"]
+__all__ = ["Bound", "bind", "explain", "kind", "numpys", "plain"]
+
+#: Libraries with arrays of their own, by the package of the type: the call that brings one to
+#: NumPy, and the backend that takes it as it is.
+LIBRARIES = {
+    "cupy": ("cupy.asnumpy({})", "cupy"),
+    "torch": ("{}.numpy(force=True)", "torch"),
+    "jaxlib": ("numpy.asarray({})", "jax"),
+    "jax": ("numpy.asarray({})", "jax"),
+}
 
 
 class Bound(NamedTuple):
@@ -96,7 +105,7 @@ def explain(kernel: Kernel, error: Exception, arrays: tuple[Any, ...], out: Any)
     return error
 
 
-def plain(backend: str, kernel: Kernel, operands: tuple[Any, ...]) -> None:
+def plain(backend: str, kernel: Kernel, operands: tuple[Any, ...], out: Any = None) -> None:
     """Refuse array types that carry more than numbers: cutting them up would lose the rest.
 
     Raises
@@ -104,17 +113,55 @@ def plain(backend: str, kernel: Kernel, operands: tuple[Any, ...]) -> None:
     TypeError
         A masked array, a matrix, a pandas or GPU object; names it and the call that converts.
     """
+    numpys(backend, kernel, (*operands, out))
     # A wrong number of operands is for bind() to refuse.
     for name, x in zip(kernel.parameters, operands, strict=False):
-        kind = type(x)
-        if kind is np.ndarray or kind is np.memmap or isinstance(x, np.generic):
+        cls = type(x)
+        if cls is np.ndarray or cls is np.memmap or isinstance(x, np.generic):
             continue
-        if hasattr(kind, "__array_ufunc__"):
+        if hasattr(cls, "__array_ufunc__"):
             raise TypeError(
-                f"{kernel.name}: argument {name} is a {kind.__module__}.{kind.__qualname__}; "
+                f"{kernel.name}: argument {name} is a {kind(x)}; "
                 f"backend {backend!r} computes on plain arrays and would lose what it has besides: "
                 f"pass numpy.asarray({name}), filled first if it is masked, or use backend 'numpy'"
             )
+
+
+def numpys(backend: str, kernel: Kernel, arrays: tuple[Any, ...]) -> None:
+    """Refuse arrays of other libraries; `arrays` are the operands and then `out`, if it is given.
+
+    NumPy would hand them on, compute there, and the result would not be what this backend did.
+
+    Raises
+    ------
+    TypeError
+        Names the argument, its type, the call that converts it, and the backend that takes it.
+    """
+    for name, x in zip((*kernel.parameters, "out"), arrays, strict=False):
+        if type(x) is np.ndarray:
+            continue
+        library = LIBRARIES.get(type(x).__module__.partition(".")[0])
+        if library is not None:
+            convert, other = library
+            raise TypeError(
+                f"{kernel.name}: argument {name} is a {kind(x)}; backend {backend!r} computes on "
+                f"numpy.ndarray: pass {convert.format(name)}, or all arguments so and use backend "
+                f"{other!r}"
+            )
+
+
+def kind(x: object) -> str:
+    """Give the type of `x` as its users write it.
+
+    Examples
+    --------
+    >>> kind(np.zeros(3))
+    'numpy.ndarray'
+    """
+    package, name = type(x).__module__.partition(".")[0], type(x).__qualname__
+    if package == "builtins":
+        return name
+    return "jax.Array" if name == "ArrayImpl" else f"{package}.{name}"
 
 
 def _operand(kernel: Kernel, name: str, x: Any) -> Any:

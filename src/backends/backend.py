@@ -53,9 +53,13 @@ class Backend(ABC):
         What configuration calls it.
     n_jobs : int
         Number of jobs it uses, at least 1.
+    takes_device : bool
+        Whether it can run on a GPU: it is then made with a second argument, `device`: the number
+        of a GPU, "cpu", or None for its own choice.
     """
 
     name: ClassVar[str]
+    takes_device: ClassVar[bool] = False
     n_jobs: int
 
     def __init__(self, n_jobs: int = -1) -> None:
@@ -73,6 +77,11 @@ class Backend(ABC):
     def divides(self, kernel: Kernel, *arrays: Any) -> bool:
         """Tell whether this call would be shared among the jobs, or run in one piece."""
         return True
+
+    @property
+    def import_seconds(self) -> float:
+        """Seconds that importing what it needs took in this process."""
+        return 0.0
 
     @abstractmethod
     def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
@@ -115,15 +124,25 @@ class Backend(ABC):
 
 
 def in_one_piece(
-    kernel: Kernel, arrays: tuple[Any, ...], out: Any = None, *, blas_threads: int = 1
+    kernel: Kernel,
+    arrays: tuple[Any, ...],
+    out: Any = None,
+    *,
+    blas_threads: int = 1,
+    backend: str = "numpy",
 ) -> Any:
     """Run the kernel's reference as it is, with BLAS on `blas_threads` threads.
 
     Raises
     ------
     TypeError, ValueError
-        As NumPy, with the name of the argument at fault.
+        As NumPy, with the name of the argument at fault; an array of another library, which
+        NumPy might hand on to that library.
     """
+    for x in arrays:
+        if type(x) is not np.ndarray:
+            arguments.numpys(backend, kernel, (*arrays, out))
+            break
     if out is not None:
         return _into(kernel, arrays, out, blas_threads)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from functools import cache
 
-__all__ = ["BUILT_IN", "GROUP", "locate", "names"]
+__all__ = ["BUILT_IN", "GROUP", "OPTIONAL", "locate", "names"]
 
 #: Entry-point group in which other packages offer backends.
 GROUP = "array_backends"
@@ -19,7 +19,16 @@ BUILT_IN = {
     "threads": "backends.engines.threads:ThreadsBackend",
     "joblib": "backends.engines.processes:JoblibBackend",
     "openmp": "backends.engines.openmp:OpenmpBackend",
+    "cupy": "backends.engines.cupy:CupyBackend",
+    "torch": "backends.engines.torch:TorchBackend",
+    "jax": "backends.engines.jax:JaxBackend",
+    "numexpr": "backends.engines.numexpr:NumexprBackend",
+    "numba": "backends.engines.numba:NumbaBackend",
+    "mkl": "backends.engines.mkl:MklBackend",
 }
+
+#: Those of them that need a library which this package does not install by itself.
+OPTIONAL = ("cupy", "torch", "jax", "numexpr", "numba", "mkl")
 
 
 def names() -> list[str]:

@@ -25,6 +25,16 @@ from backends.errors import BackendUnavailableError, UnknownNameError, suggest
 
 __all__ = ["app", "main"]
 
+#: An option that `bench` and `report` have.
+DeviceOnly = Annotated[
+    bool,
+    typer.Option(
+        "--device-only",
+        help="Show compute alone for backends that move arrays (to a GPU, to shared memory) "
+        "instead of what a call with NumPy arrays costs. Both are always measured.",
+    ),
+]
+
 app = typer.Typer(
     name="backends",
     no_args_is_help=True,
@@ -96,14 +106,7 @@ def bench(
     json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON instead of tables.")
     ] = False,
-    resident: Annotated[
-        bool,
-        typer.Option(
-            "--resident",
-            help="Time also with inputs that were put where a backend keeps them (for joblib: "
-            "shared memory) before the clock starts.",
-        ),
-    ] = False,
+    device_only: DeviceOnly = False,
 ) -> None:
     """Time kernels on every backend, check the results, and say which to choose.
 
@@ -120,7 +123,7 @@ def bench(
         cases, skipped = suite.plan(_split(kernel), sizes, dtypes)
         if not cases:
             raise ValueError(f"there is nothing to measure: {'; '.join(skipped)}")
-        rows, complete = _measure(cases, backends, seconds=time, resident=resident)
+        rows, complete = _measure(cases, backends, seconds=time)
         if not rows:
             _console(stderr=True).print("backends: interrupted before anything was measured")
             raise typer.Exit(INTERRUPTED)
@@ -129,6 +132,7 @@ def bench(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             n_jobs=max((b.n_jobs for b in backends), default=1),
             seconds=time,
+            imports={b.name: b.import_seconds for b in backends if b.import_seconds},
             universal=[backend.name for backend in backends if listing.has_all(backend)],
             complete=complete,
             machine=machine.describe(),
@@ -143,7 +147,7 @@ def bench(
     if json:
         sys.stdout.write(record.encode(measured).decode())
     else:
-        report.show(measured, _console())
+        report.show(measured, _console(), device_only=device_only)
     with _errors():
         if failure is not None:
             raise failure
@@ -159,18 +163,19 @@ def report_command(
     file: Annotated[
         Path | None, typer.Argument(help="A file saved by `backends bench`; the newest if none.")
     ] = None,
+    device_only: DeviceOnly = False,
 ) -> None:
     """Print the tables of a saved bench again.
 
-    Examples: `backends report`, `backends report results.json`.
+    Examples: `backends report`, `backends report results.json --device-only`.
     """
     with _errors():
         saved = record.read(file or record.latest())
-    report.show(saved, _console())
+    report.show(saved, _console(), device_only=device_only)
 
 
 def _measure(
-    cases: Sequence[suite.Case], backends: Sequence[Backend], *, seconds: float, resident: bool
+    cases: Sequence[suite.Case], backends: Sequence[Backend], *, seconds: float
 ) -> tuple[list[Row], bool]:
     """Time the cases under a progress bar; Ctrl-C ends it and keeps the finished rows."""
     rows: list[Row] = []
@@ -194,7 +199,7 @@ def _measure(
             for case in cases:
                 progress.update(bar, description=f"{case.kernel.name} {case.case}".ljust(18))
                 share = seconds / len(cases)
-                rows.append(suite.measure(case, backends, seconds=share, resident=resident))
+                rows.append(suite.measure(case, backends, seconds=share))
                 progress.advance(bar)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to save, and soon over

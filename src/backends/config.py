@@ -1,8 +1,9 @@
 """Which backend, how many jobs: where a setting comes from, and which one wins.
 
 From strongest to weakest: :func:`config_context`, :func:`set_config`, the environment
-(``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``), a file (``backends.toml``, or ``[tool.backends]`` in
-``pyproject.toml``, in the current folder or the nearest one above that has it), the defaults.
+(``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``, ``BACKENDS_DEVICE``), a file (``backends.toml``, or
+``[tool.backends]`` in ``pyproject.toml``, in the current folder or the nearest one above that has
+it), the defaults.
 Within one source a choice for a kernel beats the general one; a stronger source beats both.
 Environment and file are read once, at the first use.
 """
@@ -21,7 +22,7 @@ from backends.sources import Layer, make_layer
 
 __all__ = ["Config", "Setting", "config_context", "current", "get_config", "set_config"]
 
-DEFAULTS = {"backend": "numpy", "n_jobs": -1}
+DEFAULTS = {"backend": "numpy", "n_jobs": -1, "device": None}
 
 
 class Setting(NamedTuple):
@@ -66,6 +67,11 @@ class Config:
     def n_jobs(self) -> Setting:
         """The number of jobs, with joblib's meaning."""
         return self._first("n_jobs")
+
+    @property
+    def device(self) -> Setting:
+        """The number of a GPU, "cpu", or None: the choice of each backend that can use one."""
+        return self._first("device")
 
     def backend_for(self, kernel: str) -> Setting:
         """Give the backend chosen for `kernel`, and where that was said."""
@@ -145,6 +151,7 @@ def config_context(
     *,
     backend: str | None = None,
     n_jobs: int | None = None,
+    device: int | str | None = None,
     kernels: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Choose for the kernels called inside a ``with`` block, in this thread or task.
@@ -155,6 +162,8 @@ def config_context(
         Backend of all kernels in the block.
     n_jobs : int, optional
         Number of jobs, with joblib's meaning.
+    device : int or "cpu", optional
+        Number of the GPU for the backends that can use one, or the CPU.
     kernels : mapping of str to str, optional
         Backends of single kernels.
 
@@ -175,7 +184,8 @@ def config_context(
     ...     backends.sqrt([1.0, 4.0])
     array([1., 2.])
     """
-    layer = make_layer("config_context", {"backend": backend, "n_jobs": n_jobs, "kernels": kernels})
+    settings = {"backend": backend, "n_jobs": n_jobs, "device": device, "kernels": kernels}
+    layer = make_layer("config_context", settings)
     token = _frame.set(_Frame(layer, _frame.get()))
     try:
         yield
@@ -192,6 +202,8 @@ def set_config(**settings: Any) -> None:
         Backend of all kernels.
     n_jobs : int, optional
         Number of jobs, with joblib's meaning.
+    device : int or "cpu", optional
+        Number of the GPU for the backends that can use one, or the CPU.
     kernels : mapping of str to str, optional
         Backends of single kernels.
 
@@ -213,7 +225,7 @@ def set_config(**settings: Any) -> None:
     """
     global _process, _version
     with _lock:
-        old = {"backend": _process.backend, "n_jobs": _process.n_jobs, "kernels": _process.kernels}
+        old = {key: getattr(_process, key) for key in sources.KEYS}
         _process = make_layer("set_config", {**old, **settings})
         _version += 1
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from backends import accuracy
-from backends.kernel import Arrays, ErrorMeasure, Inputs, Kernel
+from backends.kernel import Arrays, Entry, ErrorMeasure, Inputs, Kernel
 
 __all__ = ["REAL", "REAL_AND_COMPLEX", "elementwise", "linear_algebra"]
 
@@ -24,6 +24,7 @@ def elementwise(
     dtypes: tuple[str, ...] = REAL,
     tolerance: float = 4.0,
     crosses_zero: bool = False,
+    precise: Callable[..., Any] | None = None,
     family: str = "elementwise",
 ) -> Callable[[Callable[..., Any]], Kernel]:
     """Make a kernel of a function that treats each element alone.
@@ -41,6 +42,9 @@ def elementwise(
     crosses_zero : bool
         Measure the error against 1 where the result is below 1: near a zero in the middle of the
         domain a relative error says nothing.
+    precise : callable, optional
+        ``precise(mp, *numbers)``: the function of one element by mpmath, for the bench to count
+        the wrong digits of every backend, the reference included.
     family : str
         The table it belongs to.
 
@@ -74,9 +78,14 @@ def elementwise(
             dtypes=dtypes,
             tolerance=tolerance,
             error=functools.partial(accuracy.elementwise_error, floor=1.0 if crosses_zero else 0.0),
+            entry=None if precise is None else functools.partial(_entry, precise),
         )
 
     return decorate
+
+
+def _entry(precise: Callable[..., Any], mp: Any, arrays: Arrays, index: tuple[int, ...]) -> Any:
+    return precise(mp, *(mp.mpmathify(x[index].item()) for x in arrays))
 
 
 def linear_algebra(
@@ -88,6 +97,7 @@ def linear_algebra(
     dtypes: tuple[str, ...] = REAL_AND_COMPLEX,
     tolerance: float = 50.0,
     error: ErrorMeasure = accuracy.normwise_error,
+    entry: Entry | None = None,
     rows: bool = False,
 ) -> Callable[[Callable[..., Any]], Kernel]:
     """Make a kernel of a function on matrices, or on stacks of them; see :class:`Kernel`.
@@ -104,6 +114,7 @@ def linear_algebra(
         dtypes=dtypes,
         tolerance=tolerance,
         error=error,
+        entry=entry,
         rows=rows,
         blas=True,
     )

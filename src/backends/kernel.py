@@ -31,6 +31,8 @@ Inputs: TypeAlias = "Callable[[int, np.dtype[Any], np.random.Generator], Arrays]
 Call: TypeAlias = "Callable[[Kernel, Arrays, Any], Any]"
 #: ``error(actual, expected, arrays)`` in units of the result's machine epsilon.
 ErrorMeasure: TypeAlias = Callable[[Any, Any, Arrays], float]
+#: ``entry(mp, arrays, index)``: one entry of the result by mpmath's context `mp`, to its precision.
+Entry: TypeAlias = "Callable[[Any, Arrays, tuple[int, ...]], Any]"
 
 #: Every kernel that has been defined, by name. :mod:`backends.kernels` fills it with ours.
 REGISTERED: dict[str, Kernel] = {}
@@ -68,6 +70,9 @@ class Kernel:
         Default size of the benchmark: elements, or the order n of the matrices.
     tolerance : float
         Largest error against the reference, in units of machine epsilon, that is still right.
+    entry : callable or None
+        ``entry(mp, arrays, index)``: one entry of the result in mpmath's arithmetic, as the
+        judge of the reference itself; None where there is none that ends in time.
     """
 
     #: ``router(kernel, backend, n_jobs)`` gives what runs it; set once by backends.registry.
@@ -85,6 +90,7 @@ class Kernel:
         dtypes: tuple[str, ...],
         tolerance: float,
         error: ErrorMeasure,
+        entry: Entry | None = None,
         rows: bool = False,
         blas: bool = False,
     ) -> None:
@@ -97,6 +103,7 @@ class Kernel:
         self.size = size
         self.dtypes = dtypes
         self.tolerance = tolerance
+        self.entry = entry
         self.rows = rows
         self.blas = blas
         self._item_flops = flops
@@ -144,7 +151,10 @@ class Kernel:
             return str(self.name)
         data = {
             key: getattr(self, key)
-            for key in ("family", "core", "cases", "size", "dtypes", "tolerance", "rows", "blas")
+            for key in (
+                *("family", "core", "cases", "size", "dtypes", "tolerance", "entry", "rows"),
+                "blas",
+            )
         }
         data.update(flops=self._item_flops, error=self._error)
         return _rebuild, (self.reference, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -20,7 +21,8 @@ from backends.kernel import Call, Kernel
 __all__ = ["available", "get", "reasons"]
 
 _lock = threading.RLock()
-_backends: dict[tuple[str, int], Backend] = {}
+#: By name, number of jobs, and device.
+_backends: dict[tuple[str, int, Any], Backend] = {}
 
 
 def get(name: str, n_jobs: int | None = None) -> Backend:
@@ -57,7 +59,8 @@ def get(name: str, n_jobs: int | None = None) -> Backend:
         except ValueError as error:
             raise ConfigError(f"{setting.source}: {error}") from None
     check_jobs(n_jobs)
-    backend = _backends.get((name, n_jobs))
+    device = config.current().device.value
+    backend = _backends.get((name, n_jobs, device))
     if backend is not None:
         return backend
     with _lock:
@@ -65,16 +68,19 @@ def get(name: str, n_jobs: int | None = None) -> Backend:
         if isinstance(found, str):
             raise BackendUnavailableError(f"backend {name!r} cannot run here: {found}")
         try:
-            backend = found(n_jobs)
-        except (TypeError, ValueError):  # n_jobs, as documented
+            # Only those that say so take a device; the type of their constructors is their own.
+            construct: Any = found
+            backend = construct(n_jobs, device) if found.takes_device else found(n_jobs)
+        except (TypeError, ValueError, BackendUnavailableError):  # n_jobs, device, as documented
             raise
         except Exception as error:  # A plug-in's own code raises anything.
             raise BackendUnavailableError(
                 f"backend {name!r} cannot be started: {_text(error)}"
             ) from error
         # -1 and the number it stands for share one pool of workers.
-        backend = _backends.setdefault((name, backend.n_jobs), backend)
-        _backends[name, n_jobs] = backend
+        where = device if found.takes_device else None
+        backend = _backends.setdefault((name, backend.n_jobs, where), backend)
+        _backends[name, n_jobs, device] = backend
     return backend
 
 
@@ -145,11 +151,26 @@ def _resolve(
     engine = get(chosen.value, n_jobs)
     supported = engine.supports(kernel)
     if supported is not True:
+        having = _having(kernel)
+        other = next((name for name in having if name != "numpy"), "numpy")
         raise UnsupportedKernelError(
-            f"{kernel.name}: {supported} (backend {chosen}). Choose another for this kernel, "
-            f'for example [kernels] {kernel.name} = "threads" in {sources.FILE}'
+            f"{kernel.name}: {supported} (backend {chosen}). Backends that have it: "
+            f"{', '.join(having)}. Choose one for this kernel, for example [kernels] "
+            f'{kernel.name} = "{other}" in {sources.FILE}'
         )
     return engine.call
+
+
+def _having(kernel: Kernel) -> list[str]:
+    """Give the backends that have `kernel`; an error imports no library to complete the list."""
+    found = []
+    for name in catalogue.names():
+        if name in catalogue.OPTIONAL and not any(key[0] == name for key in _backends):
+            continue
+        with suppress(Exception):  # one that cannot run here, or a plug-in's own fault
+            if get(name, 1).supports(kernel) is True:
+                found.append(name)
+    return found
 
 
 Kernel.router = route

@@ -14,6 +14,7 @@ __all__ = ["FILE", "Layer", "environment", "file", "make_layer"]
 
 #: Name of the file that chooses for the programs in its folder and below.
 FILE = "backends.toml"
+KEYS = ("backend", "n_jobs", "device", "kernels")
 
 
 class Layer(NamedTuple):
@@ -22,6 +23,7 @@ class Layer(NamedTuple):
     source: str
     backend: str | None = None
     n_jobs: int | None = None
+    device: int | str | None = None
     kernels: Mapping[str, str] = {}
 
 
@@ -38,14 +40,12 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
     >>> make_layer("backends.toml", {"njobs": 2})
     Traceback (most recent call last):
     backends.errors.ConfigError: backends.toml: there is no setting 'njobs'; did you mean \
-'n_jobs'? Valid: backend, kernels, n_jobs
+'n_jobs'? Valid: backend, device, kernels, n_jobs
     """
     for key in settings:
-        if key not in ("backend", "n_jobs", "kernels"):
-            valid = ("backend", "n_jobs", "kernels")
-            raise ConfigError(f"{source}: {suggest(key, valid, what='setting')}")
-    backend, n_jobs = settings.get("backend"), settings.get("n_jobs")
-    table = settings.get("kernels")
+        if key not in KEYS:
+            raise ConfigError(f"{source}: {suggest(key, KEYS, what='setting')}")
+    backend, n_jobs, device, table = (settings.get(key) for key in KEYS)
     if backend is not None:
         _check_backend(source, "backend", backend)
     if n_jobs is not None:
@@ -55,6 +55,11 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
             raise ConfigError(
                 f"{source}: n_jobs = 0 has no meaning: give a number of jobs, or -1 for all cores"
             )
+    number = isinstance(device, int) and not isinstance(device, bool) and device >= 0
+    if not (number or device in (None, "cpu")):
+        raise ConfigError(
+            f'{source}: device must be the number of a GPU, from 0, or "cpu", not {device!r}'
+        )
     if table is not None:
         if not isinstance(table, Mapping):
             raise ConfigError(
@@ -65,7 +70,7 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
             if kernel not in every:
                 raise ConfigError(f"{source}: kernels: {suggest(kernel, every, what='kernel')}")
             _check_backend(source, f"kernels.{kernel}", chosen)
-    return Layer(source, backend, n_jobs, dict(table or {}))
+    return Layer(source, backend, n_jobs, device, dict(table or {}))
 
 
 def _check_backend(source: str, key: str, name: Any) -> None:
@@ -77,14 +82,14 @@ def _check_backend(source: str, key: str, name: Any) -> None:
 
 
 def environment() -> tuple[Layer, ...]:
-    """Read ``BACKENDS_BACKEND`` and ``BACKENDS_N_JOBS``.
+    """Read ``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS`` and ``BACKENDS_DEVICE``.
 
     Raises
     ------
     ConfigError
         A value has no meaning.
     """
-    known = {"BACKENDS_BACKEND": "backend", "BACKENDS_N_JOBS": "n_jobs"}
+    known = {f"BACKENDS_{key.upper()}": key for key in ("backend", "n_jobs", "device")}
     layers = []
     for variable, value in os.environ.items():
         source = f"environment variable {variable}"
@@ -95,6 +100,8 @@ def environment() -> tuple[Layer, ...]:
                     setting = int(value)
                 except ValueError:
                     raise ConfigError(f"{source}={value!r} is not an integer") from None
+            elif known[variable] == "device" and value.isdecimal():
+                setting = int(value)
             layers.append(make_layer(source, {known[variable]: setting}))
         elif variable.startswith("BACKENDS_") and variable not in known:
             text = suggest(variable, known, what="setting")

@@ -40,6 +40,7 @@ def make(**changes) -> Record:
         n_jobs=2,
         seconds=60.0,
         universal=["threads", "joblib"],
+        imports={},
         complete=True,
         machine=MACHINE,
         rows=[Row("sin", "elementwise", "elements", 1000, "1000", "float64", results)],
@@ -188,11 +189,11 @@ def test_every_file_that_was_cut_short_is_refused(saved):
         (b'"schema"', "no schema"),
         (b'{"name": "a package", "version": 1}', "no schema"),
         (b'{"schema": null}', "no schema"),
-        (b'{"schema": 2}', "schema 2"),
+        (b'{"schema": 1}', "schema 1"),
         (b'{"schema": 0}', "schema 0"),
         (b'{"schema": "1"}', "schema '1'"),
         (b'{"schema": {}}', "schema {}"),
-        (b'{"schema": 1}', "missing required field"),
+        (b'{"schema": 2}', "missing required field"),
     ],
 )
 def test_what_is_no_record_is_refused_with_what_is_wrong(tmp_path, content, why):
@@ -275,7 +276,7 @@ def test_an_output_of_which_write_could_not_make_a_file_is_refused_by_prepare(tm
         record.write(make(), record.prepare(target))
 
 
-@pytest.mark.parametrize("content", [b"", b"my thesis\n", b'{"schema": 1}', b'{"schema": 99}'])
+@pytest.mark.parametrize("content", [b"", b"my thesis\n", b'{"schema": 2}', b'{"schema": 99}'])
 def test_an_output_that_no_bench_wrote_is_refused_and_kept(tmp_path, content):
     target = tmp_path / "thesis.json"
     target.write_bytes(content)

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from rich.console import Console
 
 from backends import config, kernels, registry, sources
-from backends.bench import report
+from backends.bench import costs, report
 from backends.bench.machine import Machine
 from backends.bench.record import SCHEMA, Record, Result, Row
 
@@ -76,6 +77,7 @@ def record(*rows, **changes) -> Record:
         n_jobs=16,
         seconds=60.0,
         universal=["threads", "joblib"],
+        imports={},
         complete=True,
         machine=MACHINE,
         rows=list(rows),
@@ -83,10 +85,11 @@ def record(*rows, **changes) -> Record:
     return msgspec.structs.replace(whole, **changes)
 
 
-def shown(whole, width=80) -> str:
+def shown(whole, width=80, *, device_only=False) -> str:
     """Give what is printed where nothing is known of a terminal."""
     file = io.StringIO()
-    report.show(whole, Console(file=file, width=width, color_system=None, highlight=False))
+    console = Console(file=file, width=width, color_system=None, highlight=False)
+    report.show(whole, console, device_only=device_only)
     return file.getvalue()
 
 
@@ -148,20 +151,14 @@ def test_every_speedup_can_be_read_whatever_the_number_of_backends(count, width)
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_inputs_placed_for_one_backend_of_three_still_fit_in_eighty_columns():
-    whole = record(
-        row(
-            "cholesky",
-            timed("threads", 1.71),
-            timed("joblib", 0.86),
-            timed("joblib", 1.23, resident=True),
-            timed("openmp", 1.92),
-        )
-    )
+def test_four_backends_are_split_over_tables_of_eighty_columns():
+    names = ("threads", "joblib", "openmp", "torch")
+    whole = record(row("cholesky", *(timed(n, 1.71 + i) for i, n in enumerate(names))))
     text = shown(whole)
     tables = text[: text.index("note:")]
-    for speedup in (1.71, 0.86, 1.23, 1.92):
+    for speedup in (1.71, 2.71, 3.71, 4.71):
         assert f"{speedup:.2f}" in tables
+    assert max(map(len, text.splitlines())) <= 80
     assert "\u2026" not in text
 
 
@@ -228,20 +225,49 @@ def test_what_is_only_perhaps_faster_does_not_win():
     assert "Nothing beats numpy beyond noise for sin" in in_words(text)
 
 
-def test_inputs_placed_beforehand_are_shown_but_do_not_win():
-    whole = record(
-        row(
-            "sin",
-            timed("threads", 1.5),
-            timed("joblib", 1.2),
-            timed("joblib", 9.9, resident=True),
-        )
-    )
-    text = shown(whole)
-    assert "resident" in text
-    assert "1.50 \u00b10.02*" in line_of(text, "sin")
-    assert "9.90 \u00b10.02" in line_of(text, "sin")
-    assert 'backend = "threads"' in snippet(text)
+MOVING = row(
+    "sin",
+    timed("threads", 1.5),
+    structs.replace(timed("cupy", 1.2), first=2.5, transfer_in=0.011, transfer_out=0.012),
+    timed("cupy", 9.9, resident=True),
+)
+
+
+def test_a_call_is_shown_with_what_it_moves_and_compute_alone_on_request():
+    call, compute = shown(record(MOVING)), shown(record(MOVING), device_only=True)
+    assert "1.20 \u00b10.02" in line_of(call, "sin")
+    assert "9.90" not in line_of(call, "sin")
+    assert "resident" not in call
+    assert "9.90 \u00b10.02" in line_of(compute, "sin")
+    assert "1.20" not in line_of(compute, "sin")
+    assert "resident" in compute
+
+
+def test_compute_alone_is_never_the_choice():
+    for device_only in (False, True):
+        text = shown(record(MOVING), device_only=device_only)
+        assert "1.50 \u00b10.02*" in line_of(text, "sin")
+        assert 'backend = "threads"' in snippet(text)
+
+
+def test_what_a_call_is_made_of_is_told_for_each_backend():
+    text = shown(record(MOVING, imports={"cupy": 0.75}))
+    line = line_of(text, "cupy")
+    compute = next(r.median for r in MOVING.results if r.resident)
+    for part in ("750 ms", "2.5 s", "11 ms", "12 ms", costs.duration([compute])):
+        assert part in line
+
+
+def test_errors_stand_under_the_speeds_in_the_same_order():
+    results = [
+        structs.replace(timed("threads", 1.5), error=0.5),
+        structs.replace(timed("mkl", 5.0), error=1234.0),
+    ]
+    text = shown(record(row("sin", *results)))
+    lines = text.splitlines()
+    (at,) = [i for i, line in enumerate(lines) if line.startswith("largest error, ULP")]
+    assert lines[at].split()[-2:] == ["threads", "mkl"]
+    assert lines[at + 1].split() == ["sin", "0.50", "1e+03"]
 
 
 @pytest.mark.parametrize("status", ["invalid", "failed"])

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from backends import UnknownNameError, elementwise, kernels, registry
+from backends import UnknownNameError, UnsupportedKernelError, elementwise, kernels, registry
 from backends.backend import Backend
 from backends.bench import suite
 from backends.bench.suite import Case, SizeError, measure, plan
@@ -234,7 +235,7 @@ def test_a_backend_that_raises_before_it_is_timed_has_failed_too(method):
         raise OSError("the licence server is down")
 
     setattr(Failing, method, fail)
-    row = measure(SIN, [Failing()], seconds=0.0, resident=True)
+    row = measure(SIN, [Failing()], seconds=0.0)
     failed = [r for r in row.results if r.status == "failed"]
     assert [r.reason for r in failed] == ["OSError: the licence server is down"]
     assert result_of(row, "numpy").status == "ok"
@@ -320,21 +321,70 @@ def joblib(monkeypatch):
         yield engine
 
 
-def test_joblib_is_timed_with_its_inputs_moved_and_with_its_inputs_in_place(joblib):
-    row = measure(SIN, [joblib], seconds=0.0, resident=True)
+def test_what_moves_arrays_is_timed_as_a_call_and_in_parts(joblib):
+    row = measure(SIN, [joblib], seconds=0.0)
     assert [(r.backend, r.resident) for r in row.results] == [
         ("numpy", False),
         ("joblib", False),
         ("joblib", True),
     ]
     assert [r.status for r in row.results] == ["ok"] * 3
+    call = result_of(row, "joblib")
+    assert call.transfer_in > 0
+    assert call.transfer_out is None  # results are ordinary arrays, in shared memory
 
 
-def test_resident_inputs_are_timed_only_on_request(joblib):
-    row = measure(SIN, [joblib], seconds=0.0)
-    assert [(r.backend, r.resident) for r in row.results] == [("numpy", False), ("joblib", False)]
+class Elsewhere(Serial):
+    """Keeps arrays in lists, as a GPU's library keeps them in its own memory."""
+
+    def run(self, kernel, *arrays, out=None):
+        placed = [x for x in arrays if isinstance(x, list)]
+        result = kernel.reference(*map(np.asarray, arrays), out=out)
+        return result.tolist() if placed else result
+
+    def asarray(self, x):
+        return np.asarray(x).tolist()
+
+
+def test_the_parts_of_a_call_are_all_measured_and_its_first_call_apart():
+    calls = []
+
+    class Compiling(Elsewhere):
+        def run(self, kernel, *arrays, out=None):
+            if not calls:
+                time.sleep(0.2)
+            calls.append(1)
+            return super().run(kernel, *arrays, out=out)
+
+    row = measure(SIN, [Compiling()], seconds=0.0)
+    call, compute = result_of(row, "plugin"), result_of(row, "plugin", resident=True)
+    assert call.first > 0.2 > call.median
+    assert compute.first < 0.2
+    assert call.transfer_in > 0
+    assert call.transfer_out > 0
+    assert (compute.transfer_in, compute.transfer_out) == (None, None)
 
 
 def test_where_nothing_is_moved_there_is_no_resident_result():
-    row = measure(SIN, [Serial()], seconds=0.0, resident=True)
+    row = measure(SIN, [Serial()], seconds=0.0)
     assert not any(r.resident for r in row.results)
+    assert result_of(row, "plugin").transfer_in is None
+
+
+def test_wrong_digits_are_counted_for_every_backend():
+    class Sloppy(Serial):
+        def run(self, kernel, *arrays, out=None):
+            return kernel.reference(*arrays) * (1 + 2**-52)
+
+    row = measure(SIN, [Sloppy()], seconds=0.0)
+    assert 0 < result_of(row, "numpy").error < 1
+    assert 1 < result_of(row, "plugin").error < 3
+
+
+def test_a_dtype_that_a_backend_lacks_is_refused_with_its_reason():
+    class Double(Serial):
+        def run(self, kernel, *arrays, out=None):
+            raise UnsupportedKernelError("sin: only float64")
+
+    found = result_of(measure(SIN, [Double()], seconds=0.0), "plugin")
+    assert (found.status, found.reason) == ("refused", "sin: only float64")

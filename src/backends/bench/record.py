@@ -27,7 +27,7 @@ __all__ = [
 #: What every other backend is compared with.
 BASELINE = "numpy"
 #: Raised with every change that an older reader would misunderstand.
-SCHEMA = 1
+SCHEMA = 2
 
 Status = Literal["ok", "invalid", "failed", "refused", "one piece"]
 
@@ -58,6 +58,13 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "faster", "slower", "same" or "unclear".
     flops_per_second, bytes_per_second : float or None
         From the kernel's own counts and `median`.
+    first : float or None
+        Seconds of the first call, which starts and compiles what is needed.
+    transfer_in, transfer_out : float or None
+        Median seconds to put the inputs where the backend keeps them, and to bring the result
+        back; None where nothing is moved. Both are within `median`, unless resident.
+    error : float or None
+        Largest error against exact values, in ULP, on a sample of the elements.
     """
 
     backend: str
@@ -72,6 +79,10 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verdict: str = ""
     flops_per_second: float | None = None
     bytes_per_second: float | None = None
+    first: float | None = None
+    transfer_in: float | None = None
+    transfer_out: float | None = None
+    error: float | None = None
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +104,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     universal : list of str
         The backends that have every kernel, and so can be the general choice.
+    imports : dict of str to float
+        Seconds that importing each backend's library took.
     complete : bool
         False where the run was interrupted: the rows are those that were finished.
     skipped : list of str
@@ -104,6 +117,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_jobs: int
     seconds: float
     universal: list[str]
+    imports: dict[str, float]
     complete: bool
     machine: Machine
     rows: list[Row]

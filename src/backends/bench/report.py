@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from backends.bench import costs
 from backends.bench.machine import Machine
 from backends.bench.record import BASELINE, Record, Result, Row
 
@@ -20,14 +21,24 @@ MARK = "*"
 WIDTH, REST = 12, 40
 
 
-def show(record: Record, console: Console) -> None:
-    """Print `record` on `console`: colours on a terminal only, no line ends in spaces elsewhere."""
+def show(record: Record, console: Console, *, device_only: bool = False) -> None:
+    """Print `record` on `console`: colours on a terminal only, no line ends in spaces elsewhere.
+
+    Parameters
+    ----------
+    record : Record
+        What was measured.
+    console : rich.console.Console
+        Where it goes.
+    device_only : bool
+        Show compute alone for the backends that move arrays, instead of what a call costs.
+    """
     try:
         sign = "\u00b1"
         sign.encode(console.encoding)
     except UnicodeEncodeError:
         sign = "+-"
-    content = _render(record, sign, console.width)
+    content = _render(record, sign, console.width, device_only)
     if console.is_terminal:
         console.print(content)
         return
@@ -64,27 +75,29 @@ def best(row: Row) -> Result | None:
     return max(faster, key=lambda r: r.speedup or 0.0, default=None)
 
 
-def _render(record: Record, sign: str, width: int) -> RenderableType:
+def _render(record: Record, sign: str, width: int, device_only: bool) -> RenderableType:
     parts: list[RenderableType] = [machine_lines(record.machine), Text()]
     families = list(dict.fromkeys(row.family for row in record.rows))
     ordered = sorted(record.rows, key=lambda row: (families.index(row.family), row.dtype))
     for _, group in groupby(ordered, key=lambda row: (row.family, row.dtype)):
-        parts += [*_tables(list(group), sign, width), Text()]
-    parts += [Text(f"note: {line}", style="dim") for line in _notes(record, sign)]
+        rows = list(group)
+        parts += [*_tables(rows, sign, width, device_only), Text(), *costs.errors(rows, width)]
+    parts += costs.breakdown(record)
+    parts += [Text(f"note: {line}", style="dim") for line in _notes(record, sign, device_only)]
     if not record.complete:
         text = "Interrupted: these are the rows that were finished."
         parts.append(Text(text, style="bold yellow"))
     return Group(*parts, Text(), *_verdict(record))
 
 
-def _tables(rows: list[Row], sign: str, width: int) -> list[RenderableType]:
+def _tables(rows: list[Row], sign: str, width: int, device_only: bool) -> list[RenderableType]:
     """Give the title and the table of one family, in parts where the backends are too many."""
     elements = all(row.case == "elements" for row in rows)
     same_size = elements and len({row.size for row in rows}) == 1
     family = f"{rows[0].family[0].upper()}{rows[0].family[1:]}"
     size = f", {rows[0].size:,} elements" if same_size else ""
     title = f"{family}, {rows[0].dtype}{size}: times the speed of {BASELINE}"
-    columns = _columns(rows)
+    columns = _columns(rows, device_only)
     fitting = max((width - REST) // WIDTH, 1)
     return [
         Text(title, style="bold"),
@@ -116,7 +129,7 @@ def _table(rows: list[Row], columns: list[tuple[str, bool]], with_shape: bool, s
     return table
 
 
-def _columns(rows: list[Row]) -> list[tuple[str, bool]]:
+def _columns(rows: list[Row], device_only: bool) -> list[tuple[str, bool]]:
     """List the backends that have something to show in these rows, in the bench's order."""
     shown = {
         (r.backend, r.resident)
@@ -124,6 +137,8 @@ def _columns(rows: list[Row]) -> list[tuple[str, bool]]:
         for r in row.results
         if r.backend != BASELINE and r.status not in ("refused", "one piece")
     }
+    moving = {name for name, resident in shown if resident}
+    shown = {(name, res) for name, res in shown if res == (device_only and name in moving)}
     order = dict.fromkeys((r.backend, r.resident) for row in rows for r in row.results)
     return sorted(shown, key=list(order).index)
 
@@ -144,28 +159,26 @@ def _cell(result: Result | None, fastest: bool, sign: str) -> Text:
 def _time(result: Result, mark: str) -> Text:
     if result.median is None:
         return Text(result.status.upper() + " ", style="bold red")
-    units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
-    # Not 1000 us where 1.00 ms is meant: what rounds up to the next unit belongs there.
-    name, size = next((u for u in units if result.median >= 0.9995 * u[1]), units[-1])
-    return Text(f"{_three(result.median / size)} {name}{mark}")
+    return Text(f"{costs.duration([result.median])}{mark}")
 
 
 def _rate(value: float | None) -> str:
-    return "-" if not value else _three(value / 1e9)
+    return "-" if not value else costs.three_digits(value / 1e9)
 
 
-def _three(value: float) -> str:
-    """Give three digits without an exponent."""
-    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
-
-
-def _notes(record: Record, sign: str) -> list[str]:
+def _notes(record: Record, sign: str, device_only: bool) -> list[str]:
     notes = [
         f"{MARK} fastest; {sign} half width of the 95 percent interval; - not timed; the last "
         f"column is the fastest's rate; n_jobs={record.n_jobs}",
     ]
-    if any(r.resident for row in record.rows for r in row.results):
-        notes.append("resident: inputs lay where the backend keeps them; not ranked")
+    if device_only:
+        notes.append("resident: inputs lay where the backend keeps them, and so did results; this")
+        notes[-1] += " is not what a NumPy user pays, and is not ranked"
+    if any(r.error is not None for row in record.rows for r in row.results):
+        notes.append(
+            "errors against mpmath, on a sample of what was timed; 0.5 ULP is the best that "
+            "rounding allows"
+        )
     left_out: dict[tuple[str, str], list[str]] = {}
     for row in record.rows:
         for r in row.results:

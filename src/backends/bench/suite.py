@@ -12,15 +12,17 @@ import psutil
 
 from backends import kernels, registry
 from backends.backend import Backend
-from backends.bench import timer
+from backends.bench import digits, timer
 from backends.bench.record import BASELINE, Result, Row
+from backends.errors import UnsupportedKernelError
 from backends.kernel import Kernel
 
 __all__ = ["Case", "SizeError", "measure", "plan"]
 
 
-#: A backend's name, and whether its inputs lie where it keeps them.
-_Key: TypeAlias = tuple[str, bool]
+#: What is timed: a backend's name, and whether it is a "call" with NumPy's arrays, what it is made
+#: of where arrays are moved ("in", "compute", "out").
+_Key: TypeAlias = tuple[str, str]
 
 
 class SizeError(ValueError):
@@ -72,10 +74,11 @@ def plan(
     return cases, skipped
 
 
-def measure(
-    case: Case, backends: Sequence[Backend], *, seconds: float, resident: bool = False
-) -> Row:
+def measure(case: Case, backends: Sequence[Backend], *, seconds: float) -> Row:
     """Time one case on every backend that can share it out.
+
+    A backend that keeps arrays elsewhere is timed with NumPy's arrays, which is what its users
+    pay, and in parts: putting the inputs there, computing on them, bringing the result back.
 
     Parameters
     ----------
@@ -85,8 +88,6 @@ def measure(
         Besides the baseline.
     seconds : float
         Budget.
-    resident : bool
-        Time each backend also with inputs that lie where it keeps them, where that is elsewhere.
     """
     kernel = case.kernel
     arrays = kernel.inputs(case.case, case.size, case.dtype)
@@ -94,30 +95,28 @@ def measure(
         x.flags.writeable = False  # one backend must not spoil what the others are given
     baseline = registry.get(BASELINE)
     candidates: dict[_Key, Callable[[], Any]] = {
-        (BASELINE, False): partial(baseline.run, kernel, *arrays)
+        (BASELINE, "call"): partial(baseline.run, kernel, *arrays)
     }
     results: dict[_Key, Result] = {}
     for backend in backends:
         try:
             reason = _reason_not_to_time(backend, case, arrays)
             if reason is not None:
-                results[backend.name, False] = reason
+                results[backend.name, "call"] = reason
                 continue
-            candidates[backend.name, False] = partial(backend.run, kernel, *arrays)
-            if resident:
-                placed = [backend.asarray(x) for x in arrays]
-                if any(p is not x for p, x in zip(placed, arrays, strict=True)):
-                    candidates[backend.name, True] = partial(backend.run, kernel, *placed)
+            candidates[backend.name, "call"] = partial(backend.run, kernel, *arrays)
+            candidates |= _parts(backend, kernel, arrays)
+        except UnsupportedKernelError as error:
+            candidates.pop((backend.name, "call"), None)
+            results[backend.name, "call"] = Result(backend.name, "refused", reason=str(error))
         except Exception as error:  # A plug-in's own fault is a result, and the others go on.
-            fault = f"{type(error).__name__}: {error}"
-            key = backend.name, (backend.name, False) in candidates
-            results[key] = Result(*key[:1], "failed", resident=key[1], reason=fault)
+            candidates.pop((backend.name, "call"), None)
+            results[backend.name, "call"] = _failed(backend.name, error)
     try:
         results |= _compare(case, arrays, (baseline, *backends), candidates, seconds)
     except Exception as error:  # Without the baseline there is nothing to compare with.
-        fault = f"{type(error).__name__}: {error}"
-        results[BASELINE, False] = Result(BASELINE, "failed", reason=fault)
-    order = [(b.name, r) for b in (baseline, *backends) for r in (False, True)]
+        results[BASELINE, "call"] = _failed(BASELINE, error)
+    order = [(b.name, kind) for b in (baseline, *backends) for kind in ("call", "compute")]
     return Row(
         kernel=kernel.name,
         family=kernel.family,
@@ -127,6 +126,33 @@ def measure(
         dtype=case.dtype,
         results=[results[key] for key in order if key in results],
     )
+
+
+def _failed(backend: str, error: Exception) -> Result:
+    return Result(backend, "failed", reason=f"{type(error).__name__}: {error}")
+
+
+def _parts(
+    backend: Backend, kernel: Kernel, arrays: tuple[Any, ...]
+) -> dict[_Key, Callable[[], Any]]:
+    """Give the parts of a call, for a backend that keeps arrays elsewhere."""
+    placed = [backend.asarray(x) for x in arrays]
+    if all(p is x for p, x in zip(placed, arrays, strict=True)):
+        return {}
+    computed: list[Any] = []
+
+    def fetch() -> Any:
+        if not computed:  # not before it is timed: a first call is timed too
+            result = backend.run(kernel, *placed)
+            computed.extend(result if isinstance(result, tuple) else (result,))
+        # A result that is NumPy's own already is where the user wants it.
+        return [x if isinstance(x, np.ndarray) else backend.to_numpy(x) for x in computed]
+
+    return {
+        (backend.name, "in"): lambda: [backend.asarray(x) for x in arrays],
+        (backend.name, "compute"): partial(backend.run, kernel, *placed),
+        (backend.name, "out"): fetch,
+    }
 
 
 def _compare(
@@ -139,20 +165,46 @@ def _compare(
     kernel = case.kernel
     expected = backends[0].run(kernel, *arrays)
     to_numpy = {backend.name: backend.to_numpy for backend in backends}
+    exact = None
+    if not isinstance(expected, tuple):
+        exact = digits.sample(kernel, arrays, np.shape(expected))
+    errors: dict[str, float] = {}
     # The timer knows its candidates by text.
-    labels = {f"{name} {resident}": (name, resident) for name, resident in candidates}
+    labels = {" ".join(key): key for key in candidates}
 
     def check(label: str, result: Any) -> str:
-        back = to_numpy[labels[label][0]]
+        name, kind = labels[label]
+        if kind in ("in", "out"):
+            return ""
+        back = to_numpy[name]
         result = tuple(map(back, result)) if isinstance(result, tuple) else back(result)
-        return _difference(kernel, result, expected, arrays)
+        fault = _difference(kernel, result, expected, arrays)
+        if exact is not None and not fault:
+            errors[label] = digits.largest_error(exact, result)
+        return fault
 
     timings = timer.compare(
         {label: candidates[key] for label, key in labels.items()}, seconds=seconds, check=check
     )
     work = kernel.flops(*arrays), kernel.bytes_moved(expected, *arrays)
     base = timings[next(iter(labels))].seconds
-    return {key: _result(*key, timings[label], base, *work) for label, key in labels.items()}
+    results = {
+        key: _result(*key, timings[label], base, *work, errors.get(label))
+        for label, key in labels.items()
+    }
+    for name, kind in candidates:
+        if kind == "call":
+            results[name, kind] = msgspec.structs.replace(
+                results[name, kind],
+                transfer_in=_part(results.get((name, "in"))),
+                transfer_out=_part(results.get((name, "out"))),
+            )
+    return results
+
+
+def _part(result: Result | None) -> float | None:
+    # Handing on an array that is there already takes less than a microsecond.
+    return None if result is None or (result.median or 0) < 2e-6 else result.median
 
 
 def _difference(kernel: Kernel, result: Any, expected: Any, arrays: tuple[Any, ...]) -> str:
@@ -192,12 +244,16 @@ def _reason_not_to_time(backend: Backend, case: Case, arrays: tuple[Any, ...]) -
 
 def _result(
     backend: str,
-    resident: bool,
+    kind: str,
     timing: timer.Timing,
     baseline: Sequence[float],
     flops: float,
     moved: float,
+    error: float | None,
 ) -> Result:
+    resident = kind != "call"
+    if isinstance(timing.error, UnsupportedKernelError):
+        return Result(backend, "refused", resident=resident, reason=str(timing.error))
     if timing.fault:
         status = "invalid" if timing.invalid else "failed"
         return Result(backend, status, resident=resident, reason=timing.fault)  # type: ignore[arg-type]
@@ -210,6 +266,8 @@ def _result(
         median=median,
         flops_per_second=flops / median,
         bytes_per_second=moved / median,
+        first=timing.first,
+        error=error,
     )
     if not baseline:
         return result

@@ -135,7 +135,7 @@ class ChunkedBackend(Backend):
 
     def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
         """Compute chunk by chunk, side by side; see :meth:`backends.backend.Backend.run`."""
-        arguments.plain(self.name, kernel, arrays)
+        arguments.plain(self.name, kernel, arrays, out)
         bound = arguments.bind(kernel, arrays, out)
         wanted = self._count(kernel, bound)
         if wanted < 2:

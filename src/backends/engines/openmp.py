@@ -45,4 +45,4 @@ class OpenmpBackend(Backend):
 
     def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
         """Compute with BLAS on `n_jobs` threads; see :meth:`backends.backend.Backend.run`."""
-        return in_one_piece(kernel, arrays, out, blas_threads=self.n_jobs)
+        return in_one_piece(kernel, arrays, out, blas_threads=self.n_jobs, backend=self.name)

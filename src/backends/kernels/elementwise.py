@@ -28,7 +28,13 @@ __all__ = [
 ]
 
 
-@elementwise(domain=(-10.0, 10.0), flops=1, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
+@elementwise(
+    domain=(-10.0, 10.0),
+    flops=1,
+    dtypes=REAL_AND_COMPLEX,
+    crosses_zero=True,
+    precise=lambda mp, x1, x2: x1 + x2,
+)
 def add(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Add elementwise, ``x1 + x2``.
 
@@ -60,7 +66,13 @@ def add(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     return np.add(x1, x2, out=out)
 
 
-@elementwise(domain=(-10.0, 10.0), flops=1, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
+@elementwise(
+    domain=(-10.0, 10.0),
+    flops=1,
+    dtypes=REAL_AND_COMPLEX,
+    crosses_zero=True,
+    precise=lambda mp, x1, x2: x1 - x2,
+)
 def subtract(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Subtract elementwise, ``x1 - x2``.
 
@@ -92,7 +104,9 @@ def subtract(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     return np.subtract(x1, x2, out=out)
 
 
-@elementwise(domain=(-10.0, 10.0), flops=1, dtypes=REAL_AND_COMPLEX)
+@elementwise(
+    domain=(-10.0, 10.0), flops=1, dtypes=REAL_AND_COMPLEX, precise=lambda mp, x1, x2: x1 * x2
+)
 def multiply(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Multiply elementwise, ``x1 * x2``.
 
@@ -124,7 +138,9 @@ def multiply(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     return np.multiply(x1, x2, out=out)
 
 
-@elementwise(domain=(0.5, 10.0), flops=1, dtypes=REAL_AND_COMPLEX)
+@elementwise(
+    domain=(0.5, 10.0), flops=1, dtypes=REAL_AND_COMPLEX, precise=lambda mp, x1, x2: x1 / x2
+)
 def divide(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Divide elementwise, ``x1 / x2``; integers give floating point.
 
@@ -156,7 +172,9 @@ def divide(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     return np.divide(x1, x2, out=out)
 
 
-@elementwise(domain=(0.0, 100.0), flops=1, dtypes=REAL_AND_COMPLEX)
+@elementwise(
+    domain=(0.0, 100.0), flops=1, dtypes=REAL_AND_COMPLEX, precise=lambda mp, x: mp.sqrt(x)
+)
 def sqrt(x: Any, /, *, out: Any = None) -> Any:
     """Take the non-negative square root, elementwise.
 
@@ -188,7 +206,9 @@ def sqrt(x: Any, /, *, out: Any = None) -> Any:
     return np.sqrt(x, out=out)
 
 
-@elementwise(domain=(-10.0, 10.0), flops=20, dtypes=REAL_AND_COMPLEX)
+@elementwise(
+    domain=(-10.0, 10.0), flops=20, dtypes=REAL_AND_COMPLEX, precise=lambda mp, x: mp.exp(x)
+)
 def exp(x: Any, /, *, out: Any = None) -> Any:
     """Raise e to the power `x`, elementwise.
 
@@ -220,7 +240,13 @@ def exp(x: Any, /, *, out: Any = None) -> Any:
     return np.exp(x, out=out)
 
 
-@elementwise(domain=(0.01, 100.0), flops=20, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
+@elementwise(
+    domain=(0.01, 100.0),
+    flops=20,
+    dtypes=REAL_AND_COMPLEX,
+    crosses_zero=True,
+    precise=lambda mp, x: mp.log(x),
+)
 def log(x: Any, /, *, out: Any = None) -> Any:
     """Take the natural logarithm, elementwise.
 
@@ -252,7 +278,13 @@ def log(x: Any, /, *, out: Any = None) -> Any:
     return np.log(x, out=out)
 
 
-@elementwise(domain=(-10.0, 10.0), flops=20, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
+@elementwise(
+    domain=(-10.0, 10.0),
+    flops=20,
+    dtypes=REAL_AND_COMPLEX,
+    crosses_zero=True,
+    precise=lambda mp, x: mp.sin(x),
+)
 def sin(x: Any, /, *, out: Any = None) -> Any:
     """Take the sine, elementwise.
 
@@ -284,7 +316,13 @@ def sin(x: Any, /, *, out: Any = None) -> Any:
     return np.sin(x, out=out)
 
 
-@elementwise(domain=(-10.0, 10.0), flops=20, dtypes=REAL_AND_COMPLEX, crosses_zero=True)
+@elementwise(
+    domain=(-10.0, 10.0),
+    flops=20,
+    dtypes=REAL_AND_COMPLEX,
+    crosses_zero=True,
+    precise=lambda mp, x: mp.cos(x),
+)
 def cos(x: Any, /, *, out: Any = None) -> Any:
     """Take the cosine, elementwise.
 
@@ -316,7 +354,9 @@ def cos(x: Any, /, *, out: Any = None) -> Any:
     return np.cos(x, out=out)
 
 
-@elementwise(domain=(-3.0, 3.0), flops=25, dtypes=REAL_AND_COMPLEX)
+@elementwise(
+    domain=(-3.0, 3.0), flops=25, dtypes=REAL_AND_COMPLEX, precise=lambda mp, x: mp.tanh(x)
+)
 def tanh(x: Any, /, *, out: Any = None) -> Any:
     """Take the hyperbolic tangent, elementwise.
 
@@ -348,7 +388,13 @@ def tanh(x: Any, /, *, out: Any = None) -> Any:
     return np.tanh(x, out=out)
 
 
-@elementwise(domain=((0.1, 10.0), (-3.0, 3.0)), flops=40, dtypes=REAL_AND_COMPLEX, tolerance=16.0)
+@elementwise(
+    domain=((0.1, 10.0), (-3.0, 3.0)),
+    flops=40,
+    dtypes=REAL_AND_COMPLEX,
+    tolerance=16.0,
+    precise=lambda mp, x1, x2: mp.power(x1, x2),
+)
 def power(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Raise to a power elementwise, ``x1 ** x2``.
 
@@ -382,7 +428,9 @@ def power(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     return np.power(x1, x2, out=out)
 
 
-@elementwise(domain=(-10.0, 10.0), flops=10, dtypes=REAL)
+@elementwise(
+    domain=(-10.0, 10.0), flops=10, dtypes=REAL, precise=lambda mp, x1, x2: mp.hypot(x1, x2)
+)
 def hypot(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     """Give the hypotenuse elementwise, ``sqrt(x1**2 + x2**2)``, without overflow on the way.
 

@@ -144,9 +144,23 @@ def _copy(result: Any, out: Any) -> None:
     np.copyto(out, result, casting="same_kind")
 
 
+def _matmul_entry(mp: Any, arrays: Arrays, index: tuple[int, ...]) -> Any:
+    a, b = arrays
+    row, column = a[(*index[:-1], slice(None))], b[(*index[:-2], slice(None), index[-1])]
+    return mp.fdot(row.tolist(), column.tolist())
+
+
+def _det_entry(mp: Any, arrays: Arrays, index: tuple[int, ...]) -> Any:
+    (a,) = arrays
+    if a.shape[-1] > SMALL:
+        return None  # it would take minutes
+    return mp.det(mp.matrix(a[index].tolist()))
+
+
 @linear_algebra(
     core=(2, 2),
     rows=True,
+    entry=_matmul_entry,
     flops=lambda a, b: 2.0 * (a[-2] if len(a) > 1 else 1) * a[-1] * (b[-1] if len(b) > 1 else 1),
     cases={"matrix": _two(_matrix), "stack": _stack(2)},
 )
@@ -333,6 +347,7 @@ def svd(a: Any, /, *, out: Any = None) -> Any:
     cases={"matrix": _one(_matrix), "stack": _stack(1)},
     tolerance=1000.0,
     error=_det_error,
+    entry=_det_entry,
 )
 def det(a: Any, /, *, out: Any = None) -> Any:
     """Give the determinant of a matrix, or of each of a stack.

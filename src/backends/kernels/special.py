@@ -15,7 +15,13 @@ __all__ = ["erf", "erfc", "expit", "gamma", "gammaln", "j0", "ndtr", "ndtri", "n
 special_function = functools.partial(elementwise, family="special functions")
 
 
-@special_function(domain=(-3.0, 3.0), flops=30, dtypes=REAL_AND_COMPLEX, tolerance=16.0)
+@special_function(
+    domain=(-3.0, 3.0),
+    flops=30,
+    dtypes=REAL_AND_COMPLEX,
+    tolerance=16.0,
+    precise=lambda mp, x: mp.erf(x),
+)
 def erf(x: Any, /, *, out: Any = None) -> Any:
     r"""Error function, :math:`\frac{2}{\sqrt\pi} \int_0^x e^{-t^2}\,dt`, elementwise.
 
@@ -51,7 +57,13 @@ def erf(x: Any, /, *, out: Any = None) -> Any:
     return special.erf(x, out=out)
 
 
-@special_function(domain=(-3.0, 10.0), flops=40, dtypes=REAL_AND_COMPLEX, tolerance=4096.0)
+@special_function(
+    domain=(-3.0, 10.0),
+    flops=40,
+    dtypes=REAL_AND_COMPLEX,
+    tolerance=4096.0,
+    precise=lambda mp, x: mp.erfc(x),
+)
 def erfc(x: Any, /, *, out: Any = None) -> Any:
     r"""Complementary error function, :math:`1 - \operatorname{erf}(x)`, elementwise.
 
@@ -91,7 +103,13 @@ def erfc(x: Any, /, *, out: Any = None) -> Any:
     return special.erfc(x, out=out)
 
 
-@special_function(domain=(-8.0, 8.0), flops=40, dtypes=REAL_AND_COMPLEX, tolerance=4096.0)
+@special_function(
+    domain=(-8.0, 8.0),
+    flops=40,
+    dtypes=REAL_AND_COMPLEX,
+    tolerance=4096.0,
+    precise=lambda mp, x: mp.erfc(-x / mp.sqrt(2)) / 2,
+)
 def ndtr(x: Any, /, *, out: Any = None) -> Any:
     r"""Distribution function of the standard normal, elementwise.
 
@@ -133,7 +151,13 @@ def ndtr(x: Any, /, *, out: Any = None) -> Any:
     return special.ndtr(x, out=out)
 
 
-@special_function(domain=(0.0, 1.0), flops=30, tolerance=64.0, crosses_zero=True)
+@special_function(
+    domain=(0.0, 1.0),
+    flops=30,
+    tolerance=64.0,
+    crosses_zero=True,
+    precise=lambda mp, p: mp.sqrt(2) * mp.erfinv(2 * p - 1),
+)
 def ndtri(p: Any, /, *, out: Any = None) -> Any:
     r"""Quantile function of the standard normal: the inverse of :func:`ndtr`, elementwise.
 
@@ -170,7 +194,13 @@ def ndtri(p: Any, /, *, out: Any = None) -> Any:
     return special.ndtri(p, out=out)
 
 
-@special_function(domain=(0.0, 1.0), flops=30, tolerance=64.0, crosses_zero=True)
+@special_function(
+    domain=(0.0, 1.0),
+    flops=30,
+    tolerance=64.0,
+    crosses_zero=True,
+    precise=lambda mp, q: -mp.sqrt(2) * mp.erfinv(2 * q - 1),
+)
 def norm_isf(q: Any, /, *, out: Any = None) -> Any:
     r"""Inverse survival function of the standard normal, elementwise.
 
@@ -209,12 +239,18 @@ def norm_isf(q: Any, /, *, out: Any = None) -> Any:
     array([-0.        ,  1.95996398])
     """
     result = special.ndtri(q, out=out)
-    if out is None and isinstance(result, np.ndarray):
+    if out is None and np.ndim(result):
         out = result  # fresh memory costs as much as the arithmetic
     return np.negative(result, out=out)
 
 
-@special_function(domain=(0.1, 30.0), flops=50, tolerance=64.0, crosses_zero=True)
+@special_function(
+    domain=(0.1, 30.0),
+    flops=50,
+    tolerance=64.0,
+    crosses_zero=True,
+    precise=lambda mp, x: mp.log(abs(mp.gamma(x))),
+)
 def gammaln(x: Any, /, *, out: Any = None) -> Any:
     r"""Logarithm of the absolute value of the gamma function, elementwise.
 
@@ -250,7 +286,13 @@ def gammaln(x: Any, /, *, out: Any = None) -> Any:
     return special.gammaln(x, out=out)
 
 
-@special_function(domain=(0.1, 30.0), flops=50, dtypes=REAL_AND_COMPLEX, tolerance=256.0)
+@special_function(
+    domain=(0.1, 30.0),
+    flops=50,
+    dtypes=REAL_AND_COMPLEX,
+    tolerance=256.0,
+    precise=lambda mp, x: mp.gamma(x),
+)
 def gamma(x: Any, /, *, out: Any = None) -> Any:
     r"""Gamma function, :math:`\int_0^\infty t^{x-1} e^{-t}\,dt` where that converges, elementwise.
 
@@ -286,7 +328,7 @@ def gamma(x: Any, /, *, out: Any = None) -> Any:
     return special.gamma(x, out=out)
 
 
-@special_function(domain=(-10.0, 10.0), flops=25)
+@special_function(domain=(-10.0, 10.0), flops=25, precise=lambda mp, x: 1 / (1 + mp.exp(-x)))
 def expit(x: Any, /, *, out: Any = None) -> Any:
     r"""Logistic function, :math:`1 / (1 + e^{-x})`, elementwise.
 
@@ -322,7 +364,14 @@ def expit(x: Any, /, *, out: Any = None) -> Any:
     return special.expit(x, out=out)
 
 
-@special_function(domain=(0.0, 50.0), flops=50, tolerance=64.0, crosses_zero=True)
+# MKL's is 113 epsilons off in this domain, SciPy's 2 (against mpmath): absolute errors of 2.5e-14.
+@special_function(
+    domain=(0.0, 50.0),
+    flops=50,
+    tolerance=256.0,
+    crosses_zero=True,
+    precise=lambda mp, x: mp.besselj(0, x),
+)
 def j0(x: Any, /, *, out: Any = None) -> Any:
     r"""Bessel function of the first kind of order 0, elementwise.
 

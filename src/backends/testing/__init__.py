@@ -35,5 +35,9 @@ class BackendConformance(ResultTests, ArgumentTests, CompanyTests):
     ----------
     exact : bool
         Results are compared bit by bit with the reference's. Set it to False for a backend that
-        computes in another way: each kernel's own tolerance holds then.
+        computes in another way: each kernel's own tolerance holds then, and dtypes other than
+        float64 may be refused.
+    reports_errors : bool
+        Division by zero and the like reach the caller as ``numpy.errstate`` says. Set it to False
+        for a library that tells nothing of them: then none may ever be reported.
     """

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from backends.backend import Backend
+from backends.errors import UnsupportedKernelError
 from backends.testing.base import ELEMENTS, BackendTests
 
 __all__ = ["ArgumentTests"]
@@ -41,7 +42,10 @@ class ArgumentTests(BackendTests):
             warnings.simplefilter("ignore")
             expected = _attempt(kernel.reference, *arrays)
             actual = _attempt(lambda *a: backend.run(kernel, *a), *arrays)
-        if isinstance(expected, Exception):
+        if isinstance(actual, UnsupportedKernelError) and not self.exact:
+            # Refused for a dtype in which the kernel is not offered, or not by every backend.
+            assert _result_dtype(expected) != "float64"
+        elif isinstance(expected, Exception):
             _same_error(actual, expected)
         else:
             self.compare(kernel, actual, expected, *arrays)
@@ -61,7 +65,10 @@ class ArgumentTests(BackendTests):
             length = min(map(len, views))
             *operands, out = (view[:length] for view in views)
             assert run(*operands, out=out) is out
-        assert np.array_equal(buffers[0], buffers[1])
+        if self.exact:
+            assert np.array_equal(buffers[0], buffers[1])
+        else:
+            assert kernel.error(buffers[1], buffers[0]) <= kernel.tolerance
 
     def test_broadcast_and_out_of_more_dimensions(self, backend: Backend) -> None:
         kernel = self.get(backend, "add")
@@ -93,7 +100,9 @@ class ArgumentTests(BackendTests):
             ]
         for x in examples:
             arrays = (x,) * len(kernel.parameters)
-            self.compare(kernel, backend.run(kernel, *arrays), kernel.reference(*arrays), *arrays)
+            actual = self.run(backend, kernel, *arrays)
+            if actual is not None:
+                self.compare(kernel, actual, kernel.reference(*arrays), *arrays)
 
     def test_python_scalars_promote_weakly(self, backend: Backend) -> None:
         kernel = self.get(backend, "multiply")
@@ -122,7 +131,9 @@ class ArgumentTests(BackendTests):
         for dtype in ("float32", "float64", "complex128", "int64"):
             a, b = (np.asarray(rng.integers(-9, 9, shape), dtype) for shape in shapes)
             for x, y in ((a, b), (np.asfortranarray(a), b[..., ::-1][..., ::-1])):
-                self.compare(kernel, backend.run(kernel, x, y), np.matmul(x, y), x, y)
+                actual = self.run(backend, kernel, x, y)
+                if actual is not None:
+                    self.compare(kernel, actual, np.matmul(x, y), x, y)
 
     def test_solve_takes_one_vector_or_matrices(self, backend: Backend) -> None:
         kernel = self.get(backend, "solve")
@@ -215,6 +226,10 @@ def _attempt(call: Callable[..., Any], *arrays: Any) -> Any:
         return call(*arrays)
     except Exception as error:  # Whatever NumPy raises, the backend must raise too.
         return error
+
+
+def _result_dtype(expected: Any) -> str:
+    return str(getattr(expected, "dtype", ""))
 
 
 def _same_error(actual: Any, expected: Exception) -> None:

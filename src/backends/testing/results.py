@@ -24,8 +24,9 @@ class ResultTests(BackendTests):
             for case in kernel.cases:
                 arrays = kernel.inputs(case, ORDER if kernel.blas else ELEMENTS, dtype)
                 before = [x.copy() for x in arrays]
-                actual = backend.run(kernel, *arrays)
-                self.compare(kernel, actual, kernel.reference(*arrays), *arrays)
+                actual = self.run(backend, kernel, *arrays)
+                if actual is not None:
+                    self.compare(kernel, actual, kernel.reference(*arrays), *arrays)
                 assert all(map(np.array_equal, before, arrays)), "an argument was changed"
 
     def test_fills_out_and_returns_it(self, backend: Backend, name: str) -> None:
@@ -37,8 +38,10 @@ class ResultTests(BackendTests):
             expected = kernel.reference(*arrays)
             if not isinstance(expected, tuple):
                 out: Any = np.full_like(np.asarray(expected), 7)
-                assert backend.run(kernel, *arrays, out=out) is out
-                self.compare(kernel, out, np.asarray(expected), *arrays)
+                result = self.run(backend, kernel, *arrays, out=out)
+                if result is not None:
+                    assert result is out
+                    self.compare(kernel, out, np.asarray(expected), *arrays)
                 continue
             out = tuple(np.full_like(x, 7) for x in expected)
             result = backend.run(kernel, *arrays, out=out)
@@ -56,7 +59,9 @@ class ResultTests(BackendTests):
             arrays = np.meshgrid(*[x] * len(kernel.parameters), indexing="ij")
             with np.errstate(all="ignore"):
                 expected = kernel.reference(*arrays)
-                self.compare(kernel, backend.run(kernel, *arrays), expected, *arrays)
+                actual = self.run(backend, kernel, *arrays)
+                if actual is not None:
+                    self.compare(kernel, actual, expected, *arrays)
 
     def test_floating_point_warnings_are_the_references(
         self, backend: Backend, elementwise: str
@@ -67,11 +72,15 @@ class ResultTests(BackendTests):
             x = np.full(ELEMENTS, 0.5)
             x[-3] = value
             arrays = (x,) * len(kernel.parameters)
-            expected = _floating_errors(kernel.reference, *arrays)
+            expected = _floating_errors(kernel.reference, *arrays) if self.reports_errors else set()
             assert _floating_errors(lambda *a: backend.run(kernel, *a), *arrays) == expected, value
 
     def test_errstate_raise_is_obeyed(self, backend: Backend) -> None:
         kernel = self.get(backend, "log")
+        if not self.reports_errors:
+            with np.errstate(divide="raise"):
+                assert np.all(backend.run(kernel, np.zeros(ELEMENTS)) == -np.inf)
+            return
         with np.errstate(divide="raise"), pytest.raises(FloatingPointError, match="in log"):
             backend.run(kernel, np.zeros(ELEMENTS))
         with np.errstate(divide="ignore"):
@@ -82,7 +91,8 @@ class ResultTests(BackendTests):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             backend.run(kernel, np.zeros(ELEMENTS))
-        assert [str(w.message) for w in caught] == ["divide by zero encountered in log"]
+        once = ["divide by zero encountered in log"] if self.reports_errors else []
+        assert [str(w.message) for w in caught] == once
 
 
 def _floating_errors(call: Callable[..., Any], *arrays: Any) -> set[str]:

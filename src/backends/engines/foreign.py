@@ -1,0 +1,262 @@
+"""What every engine that calls another library shares: NumPy's arrays in, NumPy's arrays out.
+
+* Arguments are checked, promoted and broadcast as NumPy would (:mod:`backends.arguments`), and
+  reach the library as aligned arrays of the result's dtype, in native byte order. Nothing is
+  copied that the library can read as it is.
+* Results are ordinary arrays of NumPy's dtype and shape, in `out` where one is given.
+* Arrays of the library's own type stay there: the result is of that type too.
+* What the library lacks, a function or a dtype, is refused with the reason.
+* Libraries tell nothing of floating-point errors: there are no warnings of NumPy's kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import threading
+import time
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module, util
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from backends import arguments
+from backends.backend import Backend, Support
+from backends.errors import UnsupportedKernelError
+from backends.kernel import Kernel
+
+__all__ = ["ForeignBackend", "load", "numpy_over", "writeable"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+#: Seconds that each library's first import took in this process.
+_seconds: dict[str, float] = {}
+
+
+def load(name: str) -> Any:
+    """Import a library; what it prints or warns meanwhile is its own affair."""
+    if name in _seconds:
+        return import_module(name)
+    start = time.perf_counter()
+    # NumPy prints a traceback about libraries built for another ABI, before they fail.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        module = import_module(name)
+    _seconds[name] = time.perf_counter() - start
+    return module
+
+
+class ForeignBackend(Backend):
+    """Runs kernels by another library's functions.
+
+    Attributes
+    ----------
+    library : str
+        Name by which it is imported.
+    extra : str
+        The extra of this package that installs it.
+    dtypes : str
+        Type characters of the results that it computes.
+    functions : dict of str to Any
+        For each kernel that the library has, what computes it.
+    refused : dict of (str, str) to str
+        Kernel and type characters in which the library's function is not the kernel, and why.
+    """
+
+    library: ClassVar[str]
+    extra: ClassVar[str]
+    dtypes: ClassVar[str] = "fdFD"
+    functions: ClassVar[dict[str, Any]] = {}
+    refused: ClassVar[dict[tuple[str, str], str]] = {}
+
+    def __init__(self, n_jobs: int = -1) -> None:
+        super().__init__(n_jobs)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Give the reason where the library is missing or does not work."""
+        remedy = f'pip install "array-backends[{cls.extra}]"'
+        if util.find_spec(cls.library) is None:
+            return f"{cls.library} is not installed: {remedy}"
+        try:
+            load(cls.library)
+        except Exception as error:  # Half-installed libraries raise anything.
+            told = next((line for line in str(error).splitlines() if line.strip()), "no message")
+            return (
+                f"{cls.library} is installed but cannot be imported: {type(error).__name__}: "
+                f"{told.strip()}; mend it with pip install --force-reinstall {cls.library}, or "
+                f"see what `python -c 'import {cls.library}'` says"
+            )
+        return None
+
+    @property
+    def import_seconds(self) -> float:
+        """Seconds that importing the library took."""
+        return _seconds.get(self.library, 0.0)
+
+    def supports(self, kernel: Kernel) -> Support:
+        """Give True, or that the library has no such function."""
+        for (name, chars), reason in self.refused.items():
+            if name == kernel.name and set(chars) >= set(self.dtypes):
+                return reason
+        return kernel.name in self.functions or f"{self.library} has no {kernel.name}"
+
+    def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
+        """Compute by the library; see :meth:`backends.backend.Backend.run`.
+
+        Raises
+        ------
+        UnsupportedKernelError
+            The library does not have the kernel, or not for these dtypes.
+        """
+        supported = self.supports(kernel)
+        if supported is not True:
+            raise UnsupportedKernelError(f"{kernel.name}: {supported}")
+        outs = out if isinstance(out, tuple) else (out,)
+        if any(map(self.owns, (*arrays, *outs))):
+            self._refuse_mixture(kernel, arrays, outs)
+            with self.limited():
+                return self.compute_own(kernel, arrays, out)
+        arguments.plain(self.name, kernel, arrays, out)
+        bound = arguments.bind(kernel, arrays, out)
+        dtype = bound.items[-1][1]  # eigenvalues are real and come first
+        self._refuse_dtype(kernel, dtype)
+        operands = tuple(_readable(x, dtype) for x in bound.operands)
+        shapes = [(*bound.loop, *shape) for shape, _ in bound.items]
+        if not any(map(math.prod, shapes)):
+            results = tuple(np.empty(s, d) for s, (_, d) in zip(shapes, bound.items, strict=True))
+        else:
+            target = _target(kernel, bound, operands)
+            with self.limited():
+                results = self.compute(kernel, operands, target)
+        if bound.outs is not None:
+            for given, computed in zip(bound.outs, results, strict=True):
+                if computed is not given:
+                    np.copyto(given, computed, casting="same_kind")
+            results = bound.outs
+        if len(results) > 1:
+            return bound.result_type(*results) if bound.result_type is not tuple else results
+        # NumPy gives scalars where there are no dimensions and no `out`.
+        return results[0] if bound.outs is not None or results[0].ndim else results[0][()]
+
+    @abstractmethod
+    def compute(
+        self, kernel: Kernel, operands: tuple[Array, ...], target: Array | None
+    ) -> tuple[Array, ...]:
+        """Compute on NumPy arrays of one dtype; write to `target` and give it, if there is one.
+
+        Strides of the operands are not negative, and shapes broadcast. `target` is contiguous,
+        of the result's shape and dtype, and overlaps no operand but where it is the operand.
+        """
+
+    def owns(self, x: Any) -> bool:
+        """Tell whether `x` is an array of the library's own type."""
+        return False
+
+    def compute_own(self, kernel: Kernel, arrays: tuple[Any, ...], out: Any) -> Any:
+        """Compute on arrays of the library's own type; the result is of that type too."""
+        raise NotImplementedError
+
+    def limited(self) -> AbstractContextManager[None]:
+        """Hold the library to `n_jobs` threads for a block, and put back what was before."""
+        return nullcontext()
+
+    @contextmanager
+    def _counted(self, get: Callable[[], int], set_: Callable[[int], object]) -> Iterator[None]:
+        """Hold a process-wide count of threads at `n_jobs`.
+
+        Only callers for whom it must be changed take turns.
+        """
+        if get() == self.n_jobs:
+            yield
+            return
+        with self._lock:
+            before = get()
+            set_(self.n_jobs)
+            try:
+                yield
+            finally:
+                set_(before)
+
+    def _refuse_mixture(
+        self, kernel: Kernel, arrays: tuple[Any, ...], outs: tuple[Any, ...]
+    ) -> None:
+        named = dict(zip(kernel.parameters, arrays, strict=False))
+        named |= {f"out[{i}]" if len(outs) > 1 else "out": x for i, x in enumerate(outs)}
+        own = next(f"{k} a {arguments.kind(x)}" for k, x in named.items() if self.owns(x))
+        for name, x in named.items():
+            if not (self.owns(x) or x is None or isinstance(x, (bool, int, float, complex))):
+                raise TypeError(
+                    f"{kernel.name}: argument {name} is a {arguments.kind(x)}, {own}: convert all "
+                    f"to one of them, with backends.get({self.name!r}).asarray({name}), or to_numpy"
+                )
+
+    def _refuse_dtype(self, kernel: Kernel, dtype: np.dtype[Any]) -> None:
+        # No library has all special functions on complex numbers.
+        real = kernel.family == "special functions"
+        having = [char for char in self.dtypes if not (real and char in "FD")]
+        why = ""
+        for (name, chars), reason in self.refused.items():
+            if name == kernel.name:
+                having = [char for char in having if char not in chars]
+                why = f" ({reason})" if dtype.char in chars else why
+        if dtype.char not in having:
+            names = ", ".join(np.dtype(char).name for char in having)
+            raise UnsupportedKernelError(
+                f"{kernel.name}: the result would be {dtype.name}; backend {self.name!r} computes "
+                f"{names}{why}: convert the arguments, or use backend 'numpy' or 'threads'"
+            )
+
+
+def _readable(x: Any, dtype: np.dtype[Any]) -> Array:
+    a = np.require(x, dtype, "A")
+    # Libraries take no negative strides.
+    return a if min(a.strides, default=0) >= 0 else a.copy()
+
+
+def _target(kernel: Kernel, bound: arguments.Bound, operands: tuple[Array, ...]) -> Array | None:
+    """Give the caller's `out` where a library may write to it while it reads the operands."""
+    if bound.outs is None or len(bound.outs) > 1:
+        return None
+    out: Array = bound.outs[0]
+    dtype = bound.items[0][1]
+    if out.dtype != dtype or not (out.flags.c_contiguous and out.flags.aligned):
+        return None
+    if not any(kernel.core) and out.shape != np.broadcast_shapes(*(x.shape for x in operands)):
+        return None
+    for x in operands:
+        same = x.ctypes.data == out.ctypes.data and x.strides == out.strides
+        if np.may_share_memory(x, out) and not (same and not any(kernel.core)):
+            return None
+    return out
+
+
+class _Memory:
+    """Says where an array lies, and keeps it alive."""
+
+    def __init__(self, owner: Any, interface: dict[str, Any]) -> None:
+        self.owner = owner
+        self.__array_interface__ = interface
+
+
+def writeable(x: Array) -> Array:
+    """Give `x` as an array that may be written, for libraries that take no other and only read."""
+    if x.flags.writeable:
+        return x
+    interface = dict(x.__array_interface__)
+    interface["data"] = (interface["data"][0], False)
+    return np.asarray(_Memory(x, interface))
+
+
+def numpy_over(owner: Any, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Give the contiguous memory of `owner` at `address` as an array, without copying it."""
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    interface = {"shape": shape, "typestr": dtype.str, "data": (address, False), "version": 3}
+    return np.asarray(_Memory(owner, interface))

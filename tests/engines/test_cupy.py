@@ -1,0 +1,171 @@
+"""The cupy backend: on a stand-in everywhere, on CuPy itself where there is a GPU."""
+
+from __future__ import annotations
+
+import sys
+
+import fake_cupy
+import numpy as np
+import pytest
+
+import backends
+from backends import kernels, registry
+from backends.engines import cupy as engine
+from backends.engines.cupy import CupyBackend
+from backends.testing import BackendConformance
+
+
+@pytest.fixture(scope="module")
+def stand_in():
+    """Give the stand-in, in CuPy's place for the tests of this module."""
+    patch = pytest.MonkeyPatch()
+    patch.setitem(sys.modules, "cupy", fake_cupy)
+    patch.setitem(sys.modules, "cupyx", fake_cupy)
+    patch.setattr(engine, "load", lambda name: fake_cupy)
+    patch.setattr(engine, "_driver", lambda: 12040)
+    patch.setattr(engine.util, "find_spec", lambda name: True)
+    yield fake_cupy
+    patch.undo()
+
+
+@pytest.fixture
+def cupy(stand_in):
+    stand_in.calls.clear()
+    stand_in.missing.clear()
+    stand_in.memory.left = 2**40
+    yield stand_in
+    stand_in.missing.clear()
+    stand_in.memory.left = 2**40
+
+
+@pytest.mark.usefixtures("stand_in")
+class TestOnStandIn(BackendConformance):
+    exact = False
+    reports_errors = False
+
+    @classmethod
+    def make_backend(cls):
+        # Also called while tests are collected, without fixtures.
+        patch = pytest.MonkeyPatch()
+        patch.setattr(engine, "load", lambda name: fake_cupy)
+        try:
+            return CupyBackend()
+        finally:
+            patch.undo()
+
+
+def test_arrays_go_through_page_locked_memory_and_the_device_is_chosen(cupy):
+    backend = CupyBackend(device=1)
+    assert np.array_equal(backend.run(backends.sqrt, np.arange(4.0)), np.sqrt(np.arange(4.0)))
+    assert "device 1" in cupy.calls
+    assert cupy.calls.index("asarray") < cupy.calls.index("empty_pinned") < cupy.calls.index("get")
+
+
+def test_arrays_of_cupys_stay_there_and_the_call_waits(cupy):
+    backend = CupyBackend()
+    x = backend.asarray(np.arange(4.0))
+    assert cupy.calls[-1] == "synchronize"
+    cupy.calls.clear()
+    result = backend.run(backends.sqrt, x)
+    assert type(result) is cupy.ndarray
+    assert cupy.calls[-1] == "synchronize"
+    assert not {"asarray", "get"} & set(cupy.calls)
+    out = backend.asarray(np.zeros(4))
+    assert backend.run(backends.norm_isf, backend.asarray(np.full(4, 0.5)), out=out) is not None
+    assert np.array_equal(out.values, np.zeros(4))
+
+
+def test_out_of_memory_says_what_was_asked_and_what_is_free_and_releases_the_pool(cupy):
+    cupy.memory.left = 100
+    with pytest.raises(MemoryError, match=r"sqrt: GPU 0 .* 800 bytes .* 1,073,741,824 of 8,589"):
+        CupyBackend().run(backends.sqrt, np.ones(100))
+    assert cupy.calls[-2:] == ["free_all_blocks", "device 0"]
+
+
+def test_a_function_that_cupy_lacks_is_refused_with_the_reason(cupy):
+    cupy.missing.update({"j0", "svd"})
+    backend = CupyBackend()
+    for name in ("j0", "svd"):
+        assert f"CuPy 14.0 has no {name}" in backend.supports(kernels.find(name))
+    with pytest.raises(backends.UnsupportedKernelError, match=r"j0: CuPy .* has no j0"):
+        backend.run(backends.j0, 1.0)
+    assert backend.supports(kernels.find("eigh")) is True
+
+
+def test_a_mixture_with_numpys_arrays_names_both_and_the_call_that_converts(cupy):
+    backend = CupyBackend()
+    there, here = backend.asarray(np.ones(3)), np.ones(3)
+    for arrays in ((there, here), (here, there)):
+        with pytest.raises(TypeError, match=r"numpy\.ndarray, x[12] a .*asarray\(x[12]\)"):
+            backend.run(backends.add, *arrays)
+    with pytest.raises(TypeError, match=r"argument out is a numpy\.ndarray"):
+        backend.run(backends.add, there, there, out=here)
+
+
+def test_a_device_that_is_not_there_is_refused(cupy):
+    for device in (2, "cpu"):
+        with pytest.raises(backends.BackendUnavailableError, match="from 0 to 1"):
+            CupyBackend(device=device)
+
+
+@pytest.mark.parametrize(
+    ("driver", "count", "expected"),
+    [
+        (None, 0, "no NVIDIA driver"),
+        (12040, 0, "finds no GPU"),
+        (12040, 1, None),
+    ],
+)
+def test_unavailable_gives_the_reason(cupy, monkeypatch, driver, count, expected):
+    monkeypatch.setattr(engine, "_driver", lambda: driver)
+    monkeypatch.setattr(cupy.runtime, "getDeviceCount", lambda: count)
+    reason = CupyBackend.unavailable()
+    assert reason is None if expected is None else expected in reason
+
+
+def test_a_driver_too_old_is_named_with_both_versions(cupy, monkeypatch):
+    def fail():
+        raise cupy.CUDARuntimeError("cudaErrorInsufficientDriver")
+
+    monkeypatch.setattr(engine, "_driver", lambda: 12020)
+    monkeypatch.setattr(cupy.runtime, "getDeviceCount", fail)
+    reason = CupyBackend.unavailable()
+    assert "built for CUDA 12.9, the driver for 12.2" in reason
+    assert 'pip install "array-backends[cuda12]"' in reason
+
+
+def test_the_extra_that_fits_the_driver_is_named(cupy, monkeypatch):
+    monkeypatch.setattr(engine.util, "find_spec", lambda name: None)
+    for driver, extra in ((12040, "cuda12"), (13000, "cuda13")):
+        monkeypatch.setattr(engine, "_driver", lambda driver=driver: driver)
+        assert f'pip install "array-backends[{extra}]"' in CupyBackend.unavailable()
+
+
+# On a GPU
+
+
+@pytest.mark.gpu
+def test_cupy_is_there(request):
+    reason = registry.reasons()["cupy"]
+    if reason is not None and "cupy" in request.config.getoption("--require").split(","):
+        pytest.fail(reason)
+    if reason is not None:
+        pytest.skip(reason)
+
+
+if registry.reasons()["cupy"] is None:
+
+    @pytest.mark.gpu
+    class TestOnGpu(BackendConformance):
+        exact = False
+        reports_errors = False
+
+        @classmethod
+        def make_backend(cls):
+            return CupyBackend()
+
+    @pytest.mark.gpu
+    def test_memory_that_is_not_there_is_refused_and_the_next_call_works():
+        with pytest.raises(MemoryError, match="are free now"):
+            CupyBackend().run(backends.add, np.ones((2**21, 1)), np.ones((1, 2**21)))
+        assert CupyBackend().run(backends.sqrt, 4.0) == 2.0
