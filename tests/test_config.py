@@ -432,3 +432,26 @@ def test_layers_are_strongest_first(tmp_path, monkeypatch):
     set_config(n_jobs=4)
     with config_context(n_jobs=5), config_context(n_jobs=6):
         assert [layer.n_jobs for layer in config.current().layers] == [6, 5, 4, 3, 2]
+
+
+@pytest.mark.parametrize(("value", "device"), [("0", 0), ("3", 3), ("cpu", "cpu")])
+def test_the_device_is_chosen_in_the_environment(monkeypatch, value, device):
+    monkeypatch.setenv("BACKENDS_DEVICE", value)
+    assert get_config().device.value == device
+    assert get_config().device.source == "environment variable BACKENDS_DEVICE"
+
+
+@pytest.mark.parametrize("device", [-1, True, 1.0, "gpu", "cuda:0", []])
+def test_what_is_no_device_is_refused(device):
+    refusal = pytest.raises(ConfigError, match="config_context: device must be the number of a GPU")
+    with refusal, config_context(device=device):
+        pass
+
+
+def test_the_device_in_the_file_is_weaker_than_in_the_program(tmp_path):
+    (tmp_path / "backends.toml").write_text("device = 1\n", encoding="utf-8")
+    assert get_config().device == (1, str(tmp_path / "backends.toml"))
+    set_config(device=2)
+    assert get_config().device == (2, "set_config")
+    with config_context(device="cpu"):
+        assert get_config().device == ("cpu", "config_context")

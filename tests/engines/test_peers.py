@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
+import backends
 from backends import registry
 from backends.testing import BackendConformance
 
@@ -58,3 +61,103 @@ for peer in PEERS:
     if registry.reasons()[peer] is None:
         attributes = {"name": peer, "flushes_subnormals": peer == "jax"}
         globals()[f"Test{peer.title()}"] = type(f"Test{peer.title()}", (Peer,), attributes)
+
+
+def needs(name):
+    reason = registry.reasons()[name]
+    return pytest.param(name, marks=pytest.mark.skipif(reason is not None, reason=str(reason)))
+
+
+COUNTS = {
+    "torch": ("torch", "get_num_threads", "set_num_threads"),
+    "numexpr": ("numexpr", "get_num_threads", "set_num_threads"),
+    "numba": ("numba", "get_num_threads", "set_num_threads"),
+}
+
+
+@pytest.mark.parametrize("name", [needs(name) for name in COUNTS])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_n_jobs_holds_during_a_call_and_the_old_count_afterwards(name, n_jobs, monkeypatch):
+    module, get, set_ = COUNTS[name]
+    library = import_module(module)
+    backend = registry.get(name, n_jobs)
+    seen = []
+    compute = backend.compute
+    monkeypatch.setattr(
+        backend, "compute", lambda *a: (seen.append(getattr(library, get)()), compute(*a))[1]
+    )
+    most = library.config.NUMBA_NUM_THREADS if name == "numba" else 2
+    before = getattr(library, get)()
+    try:
+        for outside in {1, most}:
+            getattr(library, set_)(outside)
+            backend.run(backends.sin, np.ones(5))
+            with pytest.raises(ZeroDivisionError), backend.limited():
+                raise ZeroDivisionError
+            assert getattr(library, get)() == outside
+        assert set(seen) == {min(n_jobs, most)}
+    finally:
+        getattr(library, set_)(before)
+
+
+@pytest.mark.parametrize("name", [needs("mkl")])
+def test_mkl_keeps_to_n_jobs_and_forgets_it(name):
+    from backends.engines.mkl import _library
+
+    library = _library()[0]
+    with registry.get(name, 1).limited():
+        assert library.MKL_Get_Max_Threads() == 1
+    assert library.MKL_Set_Num_Threads_Local(0) == 0
+
+
+@pytest.mark.parametrize("name", [needs("jax")])
+def test_jax_starts_as_many_threads_as_n_jobs_and_refuses_another_number(name, run_python):
+    output = run_python(
+        "import os, numpy, backends\n"
+        "backends.get('jax', 1).run(backends.sin, numpy.ones(5))\n"
+        "print('NPROC' in os.environ)\n"
+        "comm = [open(f'/proc/self/task/{t}/comm').read() for t in os.listdir('/proc/self/task')]\n"
+        "print(sum('XLAEigen' in c for c in comm))\n"
+        "try:\n"
+        "    backends.get('jax', 2).run(backends.sin, numpy.ones(5))\n"
+        "except backends.BackendUnavailableError as error:\n"
+        "    print(error)\n"
+    )
+    before, threads, *refusal = output.splitlines()
+    assert before == "False"
+    assert threads == "1"
+    assert "n_jobs = 2, but JAX's threads are made once a process" in refusal[0]
+
+
+@pytest.mark.parametrize("name", [needs("torch"), needs("jax")])
+def test_arrays_of_the_library_stay_there(name):
+    backend = registry.get(name, 2)
+    x = import_module(name).asarray([1.0, 4.0]) if name == "torch" else backend.asarray([1.0, 4.0])
+    result = backend.run(backends.sqrt, x)
+    assert type(result) is type(x)
+    assert backend.to_numpy(result).tolist() == [1.0, 2.0]
+    with pytest.raises(TypeError, match=r"x2 is a numpy\.ndarray, x1 a (torch\.Tensor|jax\.Array)"):
+        backend.run(backends.add, x, np.ones(2))
+    for other in ("numpy", "threads"):
+        with pytest.raises(TypeError, match=rf"backend '{other}' computes on numpy\.ndarray"):
+            registry.get(other, 1).run(backends.add, np.ones(2), x)
+
+
+@pytest.mark.parametrize("name", [needs("jax")])
+def test_a_result_may_be_written_without_harm_to_what_comes_after(name):
+    backend = registry.get(name, 2)
+    x = np.full(1000, 4.0)
+    first = backend.run(backends.sqrt, x)
+    first[:] = 7
+    assert np.all(x == 4.0)
+    assert np.all(backend.run(backends.sqrt, x) == 2.0)
+    assert np.all(first == 7)
+
+
+@pytest.mark.parametrize("name", [needs("torch"), needs("jax")])
+def test_a_gpu_that_is_not_there_is_refused(name):
+    with backends.config_context(device=99), pytest.raises(backends.BackendUnavailableError) as e:
+        registry.get(name, 2).run(backends.sqrt, np.ones(2))
+    assert 'device = "cpu" is always there' in str(e.value)
+    with backends.config_context(device="cpu"):
+        assert registry.get(name, 2).run(backends.sqrt, 4.0) == 2.0
