@@ -44,6 +44,9 @@ class ndarray:  # noqa: N801 - CuPy's name
     def __array_function__(self, function, types, arguments, options):
         if function.__name__ in missing:
             return NotImplemented
+        if function is np.linalg.solve:
+            a, b = arguments
+            assert b.ndim == 1 or a.shape[:-1] == b.shape[:-1], "CuPy broadcasts no stacks"
         with np.errstate(all="ignore"):
             result = function(*map(bare, arguments), **{k: bare(v) for k, v in options.items()})
         return result if function in (np.shape, np.ndim) else wrap(result)
@@ -62,6 +65,10 @@ def asarray(x):
     if x.nbytes > cuda.memory.left:
         raise cuda.memory.OutOfMemoryError(f"Out of memory allocating {x.nbytes} bytes.")
     return ndarray(x)
+
+
+def broadcast_to(x, shape):
+    return ndarray(np.broadcast_to(x.values, shape))
 
 
 def zeros(shape):

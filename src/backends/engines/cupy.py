@@ -64,8 +64,8 @@ class CupyBackend(ForeignBackend):
         version = _driver()
         if version is None:
             return (
-                "no NVIDIA driver is loaded here: CuPy needs an NVIDIA GPU and its driver; where "
-                "`nvidia-smi` lists one, make its libcuda visible to this process"
+                "CuPy needs an NVIDIA GPU and its driver, and no driver can be loaded here; where "
+                "`nvidia-smi` lists a GPU, make the driver's libcuda visible to this process"
             )
         remedy = f'pip install "array-backends[cuda{13 if version >= 13000 else 12}]"'
         if util.find_spec("cupy") is None:
@@ -96,6 +96,8 @@ class CupyBackend(ForeignBackend):
         """Send, compute, bring back; see :meth:`ForeignBackend.compute`."""
         with self._out_of_memory(kernel, operands):
             placed = tuple(map(self._send, operands))
+            if kernel.name == "solve" and operands[1].ndim > 1:
+                placed = self._one_stack(*placed)
             result = kernel.reference(*placed)
             results = result if isinstance(result, tuple) else (result,)
             if target is not None:
@@ -149,6 +151,12 @@ class CupyBackend(ForeignBackend):
     def _send(self, x: Array) -> Any:
         # cupy.asarray copies ordinary memory to a page-locked buffer first, and waits for neither.
         return self._cupy.asarray(x)
+
+    def _one_stack(self, a: Any, b: Any) -> tuple[Any, Any]:
+        # CuPy's solve does not broadcast stacks.
+        loop = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        broadcast = self._cupy.broadcast_to
+        return broadcast(a, (*loop, *a.shape[-2:])), broadcast(b, (*loop, *b.shape[-2:]))
 
     def _try(self, kernel: Kernel) -> Support:
         cupy = self._cupy

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import threading
 import time
 import warnings
 from abc import abstractmethod
@@ -30,7 +29,7 @@ from backends.backend import Backend, Support
 from backends.errors import UnsupportedKernelError
 from backends.kernel import Kernel
 
-__all__ = ["ForeignBackend", "load", "numpy_over", "writeable"]
+__all__ = ["ForeignBackend", "counted", "load", "numpy_over", "writeable"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -73,10 +72,6 @@ class ForeignBackend(Backend):
     dtypes: ClassVar[str] = "fdFD"
     functions: ClassVar[dict[str, Any]] = {}
     refused: ClassVar[dict[tuple[str, str], str]] = {}
-
-    def __init__(self, n_jobs: int = -1) -> None:
-        super().__init__(n_jobs)
-        self._lock = threading.Lock()
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -167,23 +162,6 @@ class ForeignBackend(Backend):
         """Hold the library to `n_jobs` threads for a block, and put back what was before."""
         return nullcontext()
 
-    @contextmanager
-    def _counted(self, get: Callable[[], int], set_: Callable[[int], object]) -> Iterator[None]:
-        """Hold a process-wide count of threads at `n_jobs`.
-
-        Only callers for whom it must be changed take turns.
-        """
-        if get() == self.n_jobs:
-            yield
-            return
-        with self._lock:
-            before = get()
-            set_(self.n_jobs)
-            try:
-                yield
-            finally:
-                set_(before)
-
     def _refuse_mixture(
         self, kernel: Kernel, arrays: tuple[Any, ...], outs: tuple[Any, ...]
     ) -> None:
@@ -235,6 +213,25 @@ def _target(kernel: Kernel, bound: arguments.Bound, operands: tuple[Array, ...])
         if np.may_share_memory(x, out) and not (same and not any(kernel.core)):
             return None
     return out
+
+
+@contextmanager
+def counted(
+    lock: AbstractContextManager[Any],
+    get: Callable[[], int],
+    set_: Callable[[int], object],
+    wanted: int,
+) -> Iterator[None]:
+    """Hold a process-wide count of threads at `wanted` for a block; callers take turns."""
+    with lock:
+        before = get()
+        try:
+            if before != wanted:
+                set_(wanted)
+            yield
+        finally:
+            if before != wanted:
+                set_(before)
 
 
 class _Memory:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
-from backends.engines.foreign import Array, ForeignBackend, load
+from backends.engines.foreign import Array, ForeignBackend, counted, load
 from backends.kernel import Kernel
 
 __all__ = ["NumexprBackend"]
@@ -46,6 +47,10 @@ class NumexprBackend(ForeignBackend):
         return (load("numexpr").evaluate(self.functions[kernel.name], names, {}, target),)
 
     def limited(self) -> AbstractContextManager[None]:
-        """Hold numexpr to `n_jobs` threads; see :meth:`ForeignBackend.limited`."""
+        """Hold numexpr to `n_jobs` threads; its calls take turns in any case."""
         numexpr = load("numexpr")
-        return self._counted(numexpr.get_num_threads, numexpr.set_num_threads)
+        most = min(self.n_jobs, numexpr.MAX_THREADS)
+        return counted(_turns, numexpr.get_num_threads, numexpr.set_num_threads, most)
+
+
+_turns = threading.RLock()

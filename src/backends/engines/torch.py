@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
 
-from backends.engines.foreign import Array, ForeignBackend, load, writeable
+from backends.engines.foreign import Array, ForeignBackend, counted, load, writeable
 from backends.errors import BackendUnavailableError
 from backends.kernel import Kernel
 
@@ -121,9 +122,14 @@ class TorchBackend(ForeignBackend):
         return np.asarray(x.numpy(force=True) if self.owns(x) else x)
 
     def limited(self) -> AbstractContextManager[None]:
-        """Hold PyTorch to `n_jobs` threads; see :meth:`ForeignBackend.limited`."""
+        """Hold PyTorch to `n_jobs` threads; only callers for whom it must be changed take turns."""
         torch = load("torch")
-        return self._counted(torch.get_num_threads, torch.set_num_threads)
+        # A thread takes the process's count at its first look, which nobody may be changing then.
+        with _turns:
+            count = torch.get_num_threads()
+        if count == self.n_jobs or self.device.type != "cpu":
+            return nullcontext()
+        return counted(_turns, torch.get_num_threads, torch.set_num_threads, self.n_jobs)
 
     def _writes(self, kernel: Kernel) -> bool:
         return kernel.name not in ("ndtr", "norm_isf") and not self.functions[
@@ -144,3 +150,6 @@ class TorchBackend(ForeignBackend):
         if kernel.name == "norm_isf":
             return result.neg_()
         return tuple(result) if isinstance(result, tuple) else result
+
+
+_turns = threading.RLock()
