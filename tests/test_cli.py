@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -11,9 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from backends import kernels
+from backends import config, kernels, listing, registry
 from backends.bench import record
 from backends.cli import app
 
@@ -536,3 +538,18 @@ def test_what_is_no_command_or_option_is_refused(process, arguments):
     assert done.returncode == 2
     assert arguments[-1] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# what a list shows
+
+
+def test_the_list_shows_reasons_to_the_letter_and_the_device(monkeypatch):
+    reasons = {**registry.reasons(), "torch": 'absent: pip install "array-backends[torch]"'}
+    monkeypatch.setattr(registry, "reasons", lambda: reasons)
+    file = io.StringIO()
+    with config.config_context(device="cpu", kernels={"j0": "torch"}):
+        listing.show(Console(file=file, width=200))
+    text = file.getvalue()
+    assert 'torch    no: absent: pip install "array-backends[torch]"' in text
+    assert "device 'cpu' (from config_context)" in text
+    assert "note: backend 'torch' cannot run here" in text

@@ -137,7 +137,11 @@ def numpys(backend: str, kernel: Kernel, arrays: tuple[Any, ...]) -> None:
     TypeError
         Names the argument, its type, the call that converts it, and the backend that takes it.
     """
-    for name, x in zip((*kernel.parameters, "out"), arrays, strict=False):
+    names = [*kernel.parameters, "out"]
+    if len(arrays) == len(names) and isinstance(arrays[-1], tuple):
+        arrays = (*arrays[:-1], *arrays[-1])
+        names += ["out"] * len(arrays)
+    for name, x in zip(names, arrays, strict=False):
         if type(x) is np.ndarray:
             continue
         library = LIBRARIES.get(type(x).__module__.partition(".")[0])
@@ -145,8 +149,8 @@ def numpys(backend: str, kernel: Kernel, arrays: tuple[Any, ...]) -> None:
             convert, other = library
             raise TypeError(
                 f"{kernel.name}: argument {name} is a {kind(x)}; backend {backend!r} computes on "
-                f"numpy.ndarray: pass {convert.format(name)}, or all arguments so and use backend "
-                f"{other!r}"
+                f"numpy.ndarray: pass {convert.format(name)}, or use backend {other!r}, with every "
+                f"argument a {kind(x)}"
             )
 
 
@@ -196,7 +200,7 @@ def _check_out(
 ) -> tuple[int, ...]:
     start = f"{kernel.name}: argument out"
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"{start} must be a numpy.ndarray, not {type(out).__name__}")
+        raise TypeError(f"{start} must be a numpy.ndarray, not {kind(out)}")
     if not out.flags.writeable:
         raise ValueError(f"{start} is read-only; pass a writeable array")
     if out.dtype.kind not in NUMERIC_KINDS or not np.can_cast(dtype, out.dtype, "same_kind"):

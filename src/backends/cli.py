@@ -232,7 +232,7 @@ def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
                     raise
                 notes.append(str(error))
     for text in dict.fromkeys([*notes, *(str(warning.message) for warning in caught)]):
-        _console(stderr=True).print(f"note: {text}", style="yellow", soft_wrap=True)
+        _console(stderr=True).print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)
     return backends
 
 

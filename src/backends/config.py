@@ -92,7 +92,8 @@ class Config:
     def __repr__(self) -> str:
         named = {name: None for layer in self.layers for name in layer.kernels}
         chosen = "".join(f", {name}: {self.backend_for(name)}" for name in named)
-        return f"<config backend: {self.backend}, n_jobs: {self.n_jobs}{chosen}>"
+        device = "" if self.device.value is None else f", device: {self.device}"
+        return f"<config backend: {self.backend}, n_jobs: {self.n_jobs}{device}{chosen}>"
 
 
 class _Frame:

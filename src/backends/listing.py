@@ -6,6 +6,7 @@ from itertools import groupby
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from backends import config, kernels, registry
 from backends.backend import Backend
@@ -50,7 +51,8 @@ def _backends(console: Console) -> None:
     console.print("Backends", style="bold")
     table = _table("name", "can run here")
     for name, reason in registry.reasons().items():
-        table.add_row(name, "yes" if reason is None else f"no: {reason}")
+        # Text: an extra in brackets would be taken for a style.
+        table.add_row(name, Text("yes" if reason is None else f"no: {reason}"))
     console.print(table)
     console.print()
 
@@ -77,6 +79,14 @@ def _choices(console: Console) -> None:
     registry.get("threads")  # says where a number of jobs comes from that makes no sense here
     console.print("Chosen", style="bold")
     console.print(f"backend {settings.backend}, n_jobs {settings.n_jobs}", markup=False)
+    if settings.device.value is not None:
+        console.print(f"device {settings.device}", markup=False)
+    chosen = {
+        settings.backend.value,
+        *(c for layer in settings.layers for c in layer.kernels.values()),
+    }
+    for name in sorted(chosen - {n for n, reason in registry.reasons().items() if reason is None}):
+        console.print(f"note: backend {name!r} cannot run here", style="yellow", markup=False)
     for name in dict.fromkeys(name for layer in settings.layers for name in layer.kernels):
         console.print(f"{name} {settings.backend_for(name)}", markup=False)
 

@@ -155,7 +155,8 @@ def _resolve(
         other = next((name for name in having if name != "numpy"), "numpy")
         raise UnsupportedKernelError(
             f"{kernel.name}: {supported} (backend {chosen}). Backends that have it: "
-            f"{', '.join(having)}. Choose one for this kernel, for example [kernels] "
+            f"{', '.join(having)} (`backends list` has all). Choose one for this kernel, for "
+            "example [kernels] "
             f'{kernel.name} = "{other}" in {sources.FILE}'
         )
     return engine.call
@@ -165,7 +166,7 @@ def _having(kernel: Kernel) -> list[str]:
     """Give the backends that have `kernel`; an error imports no library to complete the list."""
     found = []
     for name in catalogue.names():
-        if name in catalogue.OPTIONAL and not any(key[0] == name for key in _backends):
+        if name in catalogue.OPTIONAL and not any(key[0] == name for key in list(_backends)):
             continue
         with suppress(Exception):  # one that cannot run here, or a plug-in's own fault
             if get(name, 1).supports(kernel) is True:

@@ -359,7 +359,7 @@ def test_the_parts_of_a_call_are_all_measured_and_its_first_call_apart():
     row = measure(SIN, [Compiling()], seconds=0.0)
     call, compute = result_of(row, "plugin"), result_of(row, "plugin", resident=True)
     assert call.first > 0.2 > call.median
-    assert compute.first < 0.2
+    assert compute.first is None
     assert call.transfer_in > 0
     assert call.transfer_out > 0
     assert (compute.transfer_in, compute.transfer_out) == (None, None)
@@ -387,4 +387,4 @@ def test_a_dtype_that_a_backend_lacks_is_refused_with_its_reason():
             raise UnsupportedKernelError("sin: only float64")
 
     found = result_of(measure(SIN, [Double()], seconds=0.0), "plugin")
-    assert (found.status, found.reason) == ("refused", "sin: only float64")
+    assert (found.status, found.reason) == ("refused", "only float64")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 
 import fake_cupy
 import numpy as np
@@ -23,7 +24,7 @@ def stand_in():
     patch.setitem(sys.modules, "cupyx", fake_cupy)
     patch.setattr(engine, "load", lambda name: fake_cupy)
     patch.setattr(engine, "_driver", lambda: 12040)
-    patch.setattr(engine.util, "find_spec", lambda name: True)
+    patch.setattr(engine.util, "find_spec", lambda name: fake_cupy.__spec__)
     yield fake_cupy
     patch.undo()
 
@@ -80,6 +81,45 @@ def test_out_of_memory_says_what_was_asked_and_what_is_free_and_releases_the_poo
     with pytest.raises(MemoryError, match=r"sqrt: GPU 0 .* 800 bytes .* 1,073,741,824 of 8,589"):
         CupyBackend().run(backends.sqrt, np.ones(100))
     assert cupy.calls[-2:] == ["free_all_blocks", "device 0"]
+
+
+def test_what_a_failed_call_held_is_free_when_the_pool_is_released(cupy, monkeypatch):
+    placed = []
+    alive = []
+
+    def asarray(x):
+        if placed:
+            raise cupy.OutOfMemoryError("Out of memory")
+        there = cupy.ndarray(x)
+        placed.append(weakref.ref(there))
+        return there
+
+    monkeypatch.setattr(cupy, "asarray", asarray)
+    monkeypatch.setattr(cupy.pool, "free_all_blocks", lambda: alive.append(placed[0]()))
+    with pytest.raises(MemoryError, match="are free now"):
+        CupyBackend().run(backends.add, np.ones(3), np.ones(3))
+    assert alive == [None]
+
+
+def test_results_in_several_parts_go_into_arrays_of_cupys(cupy):
+    backend = CupyBackend()
+    a = backend.asarray(np.diag([3.0, 4.0]))
+    out = tuple(backend.asarray(np.zeros(shape)) for shape in ((2, 2), (2,), (2, 2)))
+    assert backend.run(backends.svd, a, out=out) is out
+    assert out[1].values.tolist() == [4.0, 3.0]
+
+
+def test_whole_numbers_to_a_power_are_refused(cupy):
+    with pytest.raises(backends.UnsupportedKernelError, match="negative exponents"):
+        CupyBackend().run(backends.power, np.array([2]), np.array([-1]))
+
+
+def test_where_no_more_memory_can_be_locked_ordinary_memory_is_used(cupy, monkeypatch):
+    def fail(*_):
+        raise cupy.CUDARuntimeError("cudaErrorMemoryAllocation")
+
+    monkeypatch.setattr(cupy, "empty_pinned", fail)
+    assert CupyBackend().run(backends.sqrt, np.array([4.0])).tolist() == [2.0]
 
 
 def test_a_function_that_cupy_lacks_is_refused_with_the_reason(cupy):

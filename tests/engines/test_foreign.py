@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import numpy as np
@@ -150,8 +153,49 @@ def test_a_library_that_is_not_there_gives_the_install_command():
     assert Half.unavailable() == 'half is not installed: pip install "array-backends[half]"'
 
 
+def test_an_empty_folder_of_that_name_is_no_library(tmp_path, monkeypatch):
+    (tmp_path / "half").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    reason = Half.unavailable()
+    assert "is a folder without half in it" in reason
+    assert str(tmp_path / "half") in reason
+
+
+def test_imports_at_once_leave_stderr_and_warnings_as_they_were(half_installed):
+    half_installed("import time; time.sleep(0.2)")
+    before = sys.stderr, list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: foreign.load("half"), range(4)))
+    assert (sys.stderr, list(warnings.filters)) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("survives", [False, True])
+def test_a_forked_child_is_told_before_it_hangs(run_python, survives):
+    output = run_python(
+        "import os, sys, backends\n"
+        "from backends.engines.foreign import ForeignBackend\n"
+        "class Plain(ForeignBackend):\n"
+        f"    name, library, functions, survives_fork = 'x', 'numpy', {{'sin': 1}}, {survives}\n"
+        "    def compute(self, kernel, operands, target):\n"
+        "        return kernel.reference(*operands)[...],\n"
+        "Plain(1).run(backends.sin, [1.0])\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    try:\n"
+        "        Plain(1).run(backends.sin, [1.0])\n"
+        "        print('done', flush=True)\n"
+        "    except backends.BackendUnavailableError as error:\n"
+        "        print(error, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+    )
+    assert ("done" in output) == survives
+    assert ("before this process was forked" in output) != survives
+
+
 def test_the_time_of_the_import_is_known(half_installed):
-    half_installed("import time; time.sleep(0.1)")
+    half_installed("import time; time.sleep(0.1); __version__ = '1'")
     assert Half.unavailable() is None
     assert 0.1 <= Half().import_seconds < 10
 

@@ -154,6 +154,68 @@ def test_a_result_may_be_written_without_harm_to_what_comes_after(name):
     assert np.all(first == 7)
 
 
+@pytest.mark.parametrize("name", [needs("jax")])
+def test_arrays_of_jaxs_that_are_brought_home_stay_unchangeable(name):
+    backend = registry.get(name, 2)
+    assert not backend.to_numpy(backend.asarray(np.ones(3))).flags.writeable
+
+
+@pytest.mark.parametrize("name", [needs("jax")])
+def test_where_jax_was_started_by_others_it_has_all_cores(name, run_python):
+    output = run_python(
+        "import jax, backends\n"
+        "jax.devices()\n"
+        "print(backends.get('jax').run(backends.sqrt, 4.0))\n"
+        "try:\n"
+        "    engine = backends.get('jax', backends.get('threads').n_jobs + 1)\n"
+        "    engine.run(backends.sqrt, 4.0)\n"
+        "except backends.BackendUnavailableError as error:\n"
+        "    print(error)\n",
+        PYTHONWARNINGS="ignore",
+    )
+    result, refusal = output.splitlines()
+    assert result == "2.0"
+    assert "threads are made once a process" in refusal
+
+
+@pytest.mark.parametrize("name", [needs("torch")])
+def test_tensors_with_numbers_and_gradients(name):
+    import torch
+
+    backend = registry.get(name, 2)
+    x = torch.tensor([3.0, 0.5], dtype=torch.float64, requires_grad=True)
+    assert backend.run(backends.hypot, x, 4.0)[0].item() == 5.0
+    backend.run(backends.norm_isf, x[1:]).sum().backward()
+    assert x.grad[1].item() == pytest.approx(-np.sqrt(2 * np.pi))
+    with pytest.raises(TypeError, match=r"add takes 2 array\(s\) \(x1, x2\), not 1"):
+        backend.run(backends.add, x)
+
+
+@pytest.mark.parametrize("name", [needs("mkl")])
+def test_an_mkl_with_parts_missing_is_said_to_be_so(name, monkeypatch):
+    from backends.engines import mkl
+
+    real = mkl.os.path.exists
+    mkl._library.cache_clear()
+    monkeypatch.setattr(mkl.os.path, "exists", lambda p: "mkl_core" not in str(p) and real(p))
+    assert "its mkl_core is missing" in mkl.MklBackend.unavailable()
+    monkeypatch.undo()
+    mkl._library.cache_clear()
+    assert mkl.MklBackend.unavailable() is None
+
+
+@pytest.mark.parametrize("name", [needs("mkl")])
+def test_one_matrix_for_a_stack_is_not_copied_for_each(name):
+    from backends.engines.mkl import _factor
+
+    b = np.ones((1, 50, 50))
+    assert np.shares_memory(_factor(b, (400,))[0], b)
+    assert _factor(b, (400,))[3] == 0
+    a = np.ones((400, 2, 50))
+    backend = registry.get(name, 2)
+    assert np.array_equal(backend.run(backends.matmul, a, b), np.matmul(a, b))
+
+
 @pytest.mark.parametrize("name", [needs("torch"), needs("jax")])
 def test_a_gpu_that_is_not_there_is_refused(name):
     with backends.config_context(device=99), pytest.raises(backends.BackendUnavailableError) as e:

@@ -17,7 +17,7 @@ NARROW, SHORT = 8, 20
 UNITS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
 
 
-def errors(rows: list[Row], width: int) -> list[RenderableType]:
+def errors(rows: list[Row], width: int, *, with_shape: bool) -> list[RenderableType]:
     """Give the table of errors: results of a call, which are those on resident inputs too."""
     found = {
         (row.kernel, row.case, row.shape, r.backend): r.error
@@ -39,16 +39,16 @@ def errors(rows: list[Row], width: int) -> list[RenderableType]:
             key = row.kernel, row.case, row.shape
             cells = [found.get((*key, name)) for name in backends[start : start + fitting]]
             if any(cell is not None for cell in cells):
-                label = row.kernel if row.case == "elements" else f"{row.kernel} {row.shape}"
+                label = f"{row.kernel} {row.shape}" if with_shape else row.kernel
                 table.add_row(label, *("-" if c is None else _digits(c) for c in cells))
         parts.append(table)
     return [*parts, Text()]
 
 
 def breakdown(record: Record) -> list[RenderableType]:
-    """Give, for each backend, what a user pays besides computing: medians over the rows."""
+    """Give, for each backend, what a user pays besides computing."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("backend", "import", "first call", "call", "transfer in", "compute", "out"):
+    for name in ("backend", "import", "first call", "call", "moved in", "compute", "moved out"):
         table.add_column(name, justify="left" if name == "backend" else "right", no_wrap=True)
     calls: dict[str, list[Result]] = {}
     computes: dict[str, list[float]] = {}
@@ -65,7 +65,7 @@ def breakdown(record: Record) -> list[RenderableType]:
         table.add_row(
             backend,
             duration([record.imports[backend]] if backend in record.imports else []),
-            duration([r.first for r in results if r.first is not None]),
+            duration([max((r.first for r in results if r.first is not None), default=0.0)]),
             duration(medians),
             duration([r.transfer_in for r in results if r.transfer_in is not None]),
             duration(computes.get(backend, medians)),
@@ -73,7 +73,10 @@ def breakdown(record: Record) -> list[RenderableType]:
         )
     if len(calls) < 2:
         return []
-    title = Text("What a call is made of: medians over the rows that a backend has", style="bold")
+    title = Text(
+        "What a call costs: medians over the rows; of first calls, the longest",
+        style="bold",
+    )
     return [title, table, Text()]
 
 

@@ -81,7 +81,8 @@ def _render(record: Record, sign: str, width: int, device_only: bool) -> Rendera
     ordered = sorted(record.rows, key=lambda row: (families.index(row.family), row.dtype))
     for _, group in groupby(ordered, key=lambda row: (row.family, row.dtype)):
         rows = list(group)
-        parts += [*_tables(rows, sign, width, device_only), Text(), *costs.errors(rows, width)]
+        parts += [*_tables(rows, sign, width, device_only), Text()]
+        parts += costs.errors(rows, width, with_shape=not _same_size(rows))
     parts += costs.breakdown(record)
     parts += [Text(f"note: {line}", style="dim") for line in _notes(record, sign, device_only)]
     if not record.complete:
@@ -90,10 +91,13 @@ def _render(record: Record, sign: str, width: int, device_only: bool) -> Rendera
     return Group(*parts, Text(), *_verdict(record))
 
 
+def _same_size(rows: list[Row]) -> bool:
+    return len({row.size for row in rows}) == 1 and all(row.case == "elements" for row in rows)
+
+
 def _tables(rows: list[Row], sign: str, width: int, device_only: bool) -> list[RenderableType]:
     """Give the title and the table of one family, in parts where the backends are too many."""
-    elements = all(row.case == "elements" for row in rows)
-    same_size = elements and len({row.size for row in rows}) == 1
+    same_size = _same_size(rows)
     family = f"{rows[0].family[0].upper()}{rows[0].family[1:]}"
     size = f", {rows[0].size:,} elements" if same_size else ""
     title = f"{family}, {rows[0].dtype}{size}: times the speed of {BASELINE}"
@@ -172,12 +176,14 @@ def _notes(record: Record, sign: str, device_only: bool) -> list[str]:
         f"column is the fastest's rate; n_jobs={record.n_jobs}",
     ]
     if device_only:
-        notes.append("resident: inputs lay where the backend keeps them, and so did results; this")
-        notes[-1] += " is not what a NumPy user pays, and is not ranked"
+        notes.append(
+            "resident: inputs and results lay where the backend keeps them; that is not what a "
+            "NumPy user pays, and so is not ranked"
+        )
     if any(r.error is not None for row in record.rows for r in row.results):
         notes.append(
-            "errors against mpmath, on a sample of what was timed; 0.5 ULP is the best that "
-            "rounding allows"
+            "ULP: units in the last place, against mpmath, on a sample of what was timed; 0.5 is "
+            "the best that rounding allows, many near a function's zero may be few digits"
         )
     left_out: dict[tuple[str, str], list[str]] = {}
     for row in record.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -98,22 +99,26 @@ def measure(case: Case, backends: Sequence[Backend], *, seconds: float) -> Row:
         (BASELINE, "call"): partial(baseline.run, kernel, *arrays)
     }
     results: dict[_Key, Result] = {}
+    firsts: dict[str, float] = {}
     for backend in backends:
         try:
             reason = _reason_not_to_time(backend, case, arrays)
             if reason is not None:
                 results[backend.name, "call"] = reason
                 continue
-            candidates[backend.name, "call"] = partial(backend.run, kernel, *arrays)
-            candidates |= _parts(backend, kernel, arrays)
+            call = partial(backend.run, kernel, *arrays)
+            start = time.perf_counter()
+            call()
+            firsts[backend.name] = time.perf_counter() - start
+            candidates |= {(backend.name, "call"): call, **_parts(backend, kernel, arrays)}
         except UnsupportedKernelError as error:
-            candidates.pop((backend.name, "call"), None)
-            results[backend.name, "call"] = Result(backend.name, "refused", reason=str(error))
+            results[backend.name, "call"] = Result(
+                backend.name, "refused", reason=str(error).removeprefix(f"{kernel.name}: ")
+            )
         except Exception as error:  # A plug-in's own fault is a result, and the others go on.
-            candidates.pop((backend.name, "call"), None)
             results[backend.name, "call"] = _failed(backend.name, error)
     try:
-        results |= _compare(case, arrays, (baseline, *backends), candidates, seconds)
+        results |= _compare(case, arrays, (baseline, *backends), candidates, firsts, seconds)
     except Exception as error:  # Without the baseline there is nothing to compare with.
         results[BASELINE, "call"] = _failed(BASELINE, error)
     order = [(b.name, kind) for b in (baseline, *backends) for kind in ("call", "compute")]
@@ -139,12 +144,10 @@ def _parts(
     placed = [backend.asarray(x) for x in arrays]
     if all(p is x for p, x in zip(placed, arrays, strict=True)):
         return {}
-    computed: list[Any] = []
+    result = backend.run(kernel, *placed)
+    computed = result if isinstance(result, tuple) else (result,)
 
     def fetch() -> Any:
-        if not computed:  # not before it is timed: a first call is timed too
-            result = backend.run(kernel, *placed)
-            computed.extend(result if isinstance(result, tuple) else (result,))
         # A result that is NumPy's own already is where the user wants it.
         return [x if isinstance(x, np.ndarray) else backend.to_numpy(x) for x in computed]
 
@@ -160,10 +163,13 @@ def _compare(
     arrays: tuple[Any, ...],
     backends: Sequence[Backend],
     candidates: dict[_Key, Callable[[], Any]],
+    firsts: dict[str, float],
     seconds: float,
 ) -> dict[_Key, Result]:
     kernel = case.kernel
+    start = time.perf_counter()
     expected = backends[0].run(kernel, *arrays)
+    firsts[BASELINE] = time.perf_counter() - start
     to_numpy = {backend.name: backend.to_numpy for backend in backends}
     exact = None
     if not isinstance(expected, tuple):
@@ -196,6 +202,7 @@ def _compare(
         if kind == "call":
             results[name, kind] = msgspec.structs.replace(
                 results[name, kind],
+                first=firsts[name],
                 transfer_in=_part(results.get((name, "in"))),
                 transfer_out=_part(results.get((name, "out"))),
             )
@@ -252,8 +259,6 @@ def _result(
     error: float | None,
 ) -> Result:
     resident = kind != "call"
-    if isinstance(timing.error, UnsupportedKernelError):
-        return Result(backend, "refused", resident=resident, reason=str(timing.error))
     if timing.fault:
         status = "invalid" if timing.invalid else "failed"
         return Result(backend, status, resident=resident, reason=timing.fault)  # type: ignore[arg-type]
@@ -266,7 +271,6 @@ def _result(
         median=median,
         flops_per_second=flops / median,
         bytes_per_second=moved / median,
-        first=timing.first,
         error=error,
     )
     if not baseline:
@@ -283,11 +287,11 @@ def _result(
 
 def _must_fit(case: Case) -> None:
     # Sizes are compared on a small case, which is cheap to make, and scaled up: matrices grow
-    # with the square of their order. Inputs, a shared copy of them, and two results of each.
+    # with the square of their order. Inputs, copies of them where backends keep them, and results.
     small = 16
     small_bytes = sum(x.nbytes for x in case.kernel.inputs(case.case, small, case.dtype))
     growth = (min(case.size, 1e100) / small) ** (2 if case.kernel.blas else 1)
-    needed, free = 4 * small_bytes * growth, psutil.virtual_memory().available
+    needed, free = 6 * small_bytes * growth, psutil.virtual_memory().available
     if needed > free:
         meaning = "order of the matrices" if case.kernel.blas else "number of elements"
         raise SizeError(

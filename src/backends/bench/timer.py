@@ -44,17 +44,11 @@ class Timing:
         Why it was taken out of the comparison; empty if it was not.
     invalid : bool
         Whether the fault is a wrong result.
-    error : Exception or None
-        What it raised, if that is the fault.
-    first : float or None
-        Time of the very first call, before the rounds: what it starts or compiles is in it.
     """
 
     seconds: list[float] = field(default_factory=list)
     fault: str = ""
     invalid: bool = False
-    error: Exception | None = None
-    first: float | None = None
 
 
 class Ratio(NamedTuple):
@@ -110,8 +104,7 @@ def compare(
     restless = set()
     for name, candidate in candidates.items():
         with _faults(timings[name], name == baseline):
-            timings[name].first = _sample(candidate, 1)[0]
-            batches[name] = _batch(candidate)
+            batches[name] = _warm_up(candidate)
         if not _quiet():
             restless.add(name)
             _wait_for_quiet()
@@ -191,8 +184,9 @@ def _settled(timings: Mapping[str, Timing], baseline: str) -> bool:
     return True
 
 
-def _batch(candidate: Callable[[], Any]) -> int:
-    """Give the number of calls in a sample."""
+def _warm_up(candidate: Callable[[], Any]) -> int:
+    """Call until what a first call pays is paid; give the number of calls in a sample."""
+    candidate()
     elapsed, _ = _sample(candidate, 1)
     return max(1, math.ceil(SAMPLE / max(elapsed, 1e-9)))
 
@@ -230,7 +224,7 @@ def _faults(timing: Timing, fatal: bool) -> Iterator[None]:
     except Exception as error:  # A backend's own failure is a result, and the others go on.
         if fatal:
             raise
-        timing.fault, timing.error = f"{type(error).__name__}: {error}", error
+        timing.fault = f"{type(error).__name__}: {error}"
 
 
 @contextmanager

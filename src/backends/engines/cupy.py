@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import util
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,10 @@ class CupyBackend(ForeignBackend):
     name = library = "cupy"
     extra = "cuda12"  # or cuda13, as the driver wants: see unavailable()
     dtypes = "?bBhHiIlLqQefdFD"
+    refused: ClassVar[dict[tuple[str, str], str]] = {
+        ("power", "?bBhHiIlLqQ"): "CuPy gives 0 where NumPy refuses negative exponents",
+    }
+    convert = "cupy.asarray({})"
     takes_device = True
 
     def __init__(self, n_jobs: int = -1, device: int | str | None = None) -> None:
@@ -65,7 +69,8 @@ class CupyBackend(ForeignBackend):
         if version is None:
             return (
                 "CuPy needs an NVIDIA GPU and its driver, and no driver can be loaded here; where "
-                "`nvidia-smi` lists a GPU, make the driver's libcuda visible to this process"
+                "`nvidia-smi` lists a GPU, make the driver's libcuda visible to this process, and "
+                'pip install "array-backends[cuda12]", or cuda13'
             )
         remedy = f'pip install "array-backends[cuda{13 if version >= 13000 else 12}]"'
         if util.find_spec("cupy") is None:
@@ -94,7 +99,8 @@ class CupyBackend(ForeignBackend):
         self, kernel: Kernel, operands: tuple[Array, ...], target: Array | None
     ) -> tuple[Array, ...]:
         """Send, compute, bring back; see :meth:`ForeignBackend.compute`."""
-        with self._out_of_memory(kernel, operands):
+
+        def there_and_back() -> tuple[Array, ...]:
             placed = tuple(map(self._send, operands))
             if kernel.name == "solve" and operands[1].ndim > 1:
                 placed = self._one_stack(*placed)
@@ -104,16 +110,22 @@ class CupyBackend(ForeignBackend):
                 return (results[0].get(out=target),)
             return tuple(map(self.to_numpy, results))
 
+        results: tuple[Array, ...] = self._within_memory(kernel, operands, there_and_back)
+        return results
+
     def owns(self, x: Any) -> bool:
         """Tell whether `x` is one of CuPy's arrays."""
         return isinstance(x, self._cupy.ndarray)
 
     def compute_own(self, kernel: Kernel, arrays: tuple[Any, ...], out: Any) -> Any:
         """Compute on CuPy's arrays and wait; the result stays on the GPU."""
-        with self._out_of_memory(kernel, arrays):
+
+        def there() -> Any:
             result = kernel.reference(*arrays, out=out)
             self._cupy.cuda.get_current_stream().synchronize()
             return result
+
+        return self._within_memory(kernel, arrays, there)
 
     def asarray(self, x: Any) -> Any:
         """Put `x` on the GPU."""
@@ -131,8 +143,11 @@ class CupyBackend(ForeignBackend):
         with self.limited():
             if not x.size:
                 return np.empty(x.shape, x.dtype)
-            # Page-locked memory is twice as fast a destination, and there is no copy after it.
-            result: Array = self._cupyx.empty_pinned(x.shape, x.dtype)
+            try:
+                # Page-locked memory is the faster destination, and there is no copy after it.
+                result: Array = self._cupyx.empty_pinned(x.shape, x.dtype)
+            except self._cupy.cuda.runtime.CUDARuntimeError:  # the system will lock no more
+                result = np.empty(x.shape, x.dtype)
             return x.get(out=result)  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -170,15 +185,13 @@ class CupyBackend(ForeignBackend):
             return True
         return True
 
-    @contextmanager
-    def _out_of_memory(self, kernel: Kernel, arrays: tuple[Any, ...]) -> Iterator[None]:
+    def _within_memory(self, kernel: Kernel, arrays: tuple[Any, ...], compute: Any) -> Any:
         cupy = self._cupy
         try:
-            yield
-            return
+            return compute()
         except cupy.cuda.memory.OutOfMemoryError as error:
             told = str(error)
-        # Outside the handler: the error's traceback holds arrays of the call that failed.
+        # Not in the handler: the error holds the frames, and these the arrays, of what failed.
         cupy.get_default_memory_pool().free_all_blocks()
         free, total = cupy.cuda.Device(self.device).mem_info
         asked = sum(getattr(x, "nbytes", 0) for x in arrays)

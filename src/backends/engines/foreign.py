@@ -14,6 +14,9 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
+import sys
+import threading
 import time
 import warnings
 from abc import abstractmethod
@@ -26,7 +29,7 @@ import numpy as np
 
 from backends import arguments
 from backends.backend import Backend, Support
-from backends.errors import UnsupportedKernelError
+from backends.errors import BackendUnavailableError, UnsupportedKernelError
 from backends.kernel import Kernel
 
 __all__ = ["ForeignBackend", "counted", "load", "numpy_over", "writeable"]
@@ -35,19 +38,25 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 #: Seconds that each library's first import took in this process.
 _seconds: dict[str, float] = {}
+_importing = threading.RLock()
+#: Libraries that have computed in this process, and in a process that this one was forked from.
+_used: set[str] = set()
+_forked: set[str] = set()
 
 
 def load(name: str) -> Any:
     """Import a library; what it prints or warns meanwhile is its own affair."""
     if name in _seconds:
-        return import_module(name)
-    start = time.perf_counter()
-    # NumPy prints a traceback about libraries built for another ABI, before they fail.
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        module = import_module(name)
-    _seconds[name] = time.perf_counter() - start
-    return module
+        return sys.modules.get(name) or import_module(name)
+    # One at a time: stderr and the filters of warnings belong to the process.
+    with _importing:
+        start = time.perf_counter()
+        # NumPy prints a traceback about libraries built for another ABI, before they fail.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            module = import_module(name)
+        _seconds.setdefault(name, time.perf_counter() - start)
+        return module
 
 
 class ForeignBackend(Backend):
@@ -65,6 +74,10 @@ class ForeignBackend(Backend):
         For each kernel that the library has, what computes it.
     refused : dict of (str, str) to str
         Kernel and type characters in which the library's function is not the kernel, and why.
+    convert : str
+        The call that makes an array of the library's own type.
+    survives_fork : bool
+        Whether a process that was forked after the library computed can use it.
     """
 
     library: ClassVar[str]
@@ -72,16 +85,22 @@ class ForeignBackend(Backend):
     dtypes: ClassVar[str] = "fdFD"
     functions: ClassVar[dict[str, Any]] = {}
     refused: ClassVar[dict[tuple[str, str], str]] = {}
+    convert: ClassVar[str] = ""
+    survives_fork: ClassVar[bool] = False
 
     @classmethod
     def unavailable(cls) -> str | None:
         """Give the reason where the library is missing or does not work."""
         remedy = f'pip install "array-backends[{cls.extra}]"'
-        if util.find_spec(cls.library) is None:
+        spec = util.find_spec(cls.library)
+        if spec is None:
             return f"{cls.library} is not installed: {remedy}"
+        if spec.origin is None:
+            places = ", ".join(map(str, spec.submodule_search_locations or ()))
+            return f"{places} is a folder without {cls.library} in it: remove it, or {remedy}"
         try:
-            load(cls.library)
-        except Exception as error:  # Half-installed libraries raise anything.
+            load(cls.library).__version__  # noqa: B018 - a folder or file of that name has none
+        except (Exception, SystemExit) as error:  # Half-installed libraries raise anything.
             told = next((line for line in str(error).splitlines() if line.strip()), "no message")
             return (
                 f"{cls.library} is installed but cannot be imported: {type(error).__name__}: "
@@ -113,9 +132,21 @@ class ForeignBackend(Backend):
         supported = self.supports(kernel)
         if supported is not True:
             raise UnsupportedKernelError(f"{kernel.name}: {supported}")
+        if self.library in _forked and not self.survives_fork:
+            raise BackendUnavailableError(
+                f"backend {self.name!r}: {self.library} had computed before this process was "
+                "forked, and its threads are not here: it would hang. Start processes by the "
+                "methods 'spawn' or 'forkserver', or use backend 'numpy' here"
+            )
+        _used.add(self.library)
         outs = out if isinstance(out, tuple) else (out,)
         if any(map(self.owns, (*arrays, *outs))):
             self._refuse_mixture(kernel, arrays, outs)
+            for x in filter(self.owns, arrays):
+                # Promotion is the library's own; what it computes wrongly stays refused.
+                name = str(x.dtype).rpartition(".")[2]
+                if name in ("float32", "float64", "complex64", "complex128"):
+                    self._refuse_dtype(kernel, np.dtype(name))
             with self.limited():
                 return self.compute_own(kernel, arrays, out)
         arguments.plain(self.name, kernel, arrays, out)
@@ -167,12 +198,18 @@ class ForeignBackend(Backend):
     ) -> None:
         named = dict(zip(kernel.parameters, arrays, strict=False))
         named |= {f"out[{i}]" if len(outs) > 1 else "out": x for i, x in enumerate(outs)}
+        if len(arrays) != len(kernel.parameters):
+            raise TypeError(
+                f"{kernel.name} takes {len(kernel.parameters)} array(s) "
+                f"({', '.join(kernel.parameters)}), not {len(arrays)}"
+            )
         own = next(f"{k} a {arguments.kind(x)}" for k, x in named.items() if self.owns(x))
         for name, x in named.items():
             if not (self.owns(x) or x is None or isinstance(x, (bool, int, float, complex))):
                 raise TypeError(
-                    f"{kernel.name}: argument {name} is a {arguments.kind(x)}, {own}: convert all "
-                    f"to one of them, with backends.get({self.name!r}).asarray({name}), or to_numpy"
+                    f"{kernel.name}: argument {name} is a {arguments.kind(x)}, {own}: pass "
+                    f"{self.convert.format(name)}, or bring all to NumPy with "
+                    f"backends.get({self.name!r}).to_numpy"
                 )
 
     def _refuse_dtype(self, kernel: Kernel, dtype: np.dtype[Any]) -> None:
@@ -206,10 +243,12 @@ def _target(kernel: Kernel, bound: arguments.Bound, operands: tuple[Array, ...])
     dtype = bound.items[0][1]
     if out.dtype != dtype or not (out.flags.c_contiguous and out.flags.aligned):
         return None
+    if min(out.strides, default=0) < 0:  # of an axis of length 1: contiguous all the same
+        return None
     if not any(kernel.core) and out.shape != np.broadcast_shapes(*(x.shape for x in operands)):
         return None
     for x in operands:
-        same = x.ctypes.data == out.ctypes.data and x.strides == out.strides
+        same = (x.ctypes.data, x.shape, x.strides) == (out.ctypes.data, out.shape, out.strides)
         if np.may_share_memory(x, out) and not (same and not any(kernel.core)):
             return None
     return out
@@ -257,3 +296,7 @@ def numpy_over(owner: Any, address: int, shape: tuple[int, ...], dtype: np.dtype
         return np.empty(shape, dtype)
     interface = {"shape": shape, "typestr": dtype.str, "data": (address, False), "version": 3}
     return np.asarray(_Memory(owner, interface))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forked.update(_used))

@@ -6,22 +6,26 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, ClassVar
 
 import numpy as np
 
+from backends.backend import count_jobs
 from backends.engines.foreign import Array, ForeignBackend, load, numpy_over
 from backends.errors import BackendUnavailableError
 from backends.kernel import Kernel
 
 __all__ = ["JaxBackend"]
 
-#: NumPy's words where a matrix is not what it must be.
-SINGULAR = {
-    "inv": "Singular matrix",
-    "solve": "Singular matrix",
-    "cholesky": "Matrix is not positive definite",
+#: Which result tells that a matrix is not what it must be, NumPy's words for it, and whether NumPy
+#: says so of NaN, too.
+BROKEN = {
+    "inv": (0, "Singular matrix", False),
+    "solve": (0, "Singular matrix", False),
+    "cholesky": (0, "Matrix is not positive definite", False),
+    "svd": (1, "SVD did not converge", True),
+    "eigh": (0, "Eigenvalues did not converge", True),
 }
 
 
@@ -45,6 +49,7 @@ class JaxBackend(ForeignBackend):
     """
 
     name = library = extra = "jax"
+    convert = "jax.numpy.asarray({})"
     takes_device = True
     functions: ClassVar[dict[str, Any]] = {
         **{
@@ -89,11 +94,14 @@ class JaxBackend(ForeignBackend):
     ) -> tuple[Array, ...]:
         """Compute by the compiled function; see :meth:`ForeignBackend.compute`."""
         result = self._function(kernel)(*operands)
-        results = tuple(map(self.to_numpy, result if isinstance(result, tuple) else (result,)))
+        results = tuple(map(_lent, result if isinstance(result, tuple) else (result,)))
         # Compiled functions cannot raise: where NumPy would, JAX gives NaN or infinity.
-        broken = kernel.name in SINGULAR and not np.isfinite(results[0]).all()
-        if broken and all(np.isfinite(x).all() for x in operands):
-            raise np.linalg.LinAlgError(SINGULAR[kernel.name])
+        if kernel.name in BROKEN:
+            number, told, nan_too = BROKEN[kernel.name]
+            if not np.isfinite(results[number]).all() and (
+                nan_too or all(np.isfinite(x).all() for x in operands)
+            ):
+                raise np.linalg.LinAlgError(told)
         return results
 
     def owns(self, x: Any) -> bool:
@@ -109,9 +117,7 @@ class JaxBackend(ForeignBackend):
             `out` is given: JAX's arrays cannot be written.
         """
         if out is not None:
-            raise TypeError(
-                f"{kernel.name}: argument out: JAX's arrays cannot be written; leave it"
-            )
+            raise TypeError(f"{kernel.name}: argument out: JAX's arrays cannot be written: omit it")
         return load("jax").block_until_ready(self._function(kernel)(*arrays))
 
     def asarray(self, x: Any) -> Any:
@@ -123,13 +129,8 @@ class JaxBackend(ForeignBackend):
             return jax.block_until_ready(jax.device_put(np.asarray(x), self.device))
 
     def to_numpy(self, x: Any) -> Array:
-        """Give a result as an array that may be written; on a CPU nothing is copied."""
-        if not self.owns(x):
-            return np.asarray(x)
-        load("jax").block_until_ready(x)
-        if self.device.platform != "cpu":
-            return np.array(x)
-        return numpy_over(x, x.unsafe_buffer_pointer(), x.shape, np.dtype(x.dtype))
+        """Bring `x` to ordinary memory; read-only, as JAX's arrays are."""
+        return np.asarray(x)
 
     @contextmanager
     def limited(self) -> Iterator[None]:
@@ -146,13 +147,25 @@ class JaxBackend(ForeignBackend):
             function = reduce(getattr, self.functions[kernel.name].split("."), jax)
             if kernel.name == "norm_isf":
                 self._compiled[kernel.name] = jax.jit(lambda q: -function(q))
+            elif kernel.name in ("cholesky", "eigh"):  # NumPy reads the lower triangle only
+                self._compiled[kernel.name] = jax.jit(partial(function, symmetrize_input=False))
             else:
                 self._compiled[kernel.name] = jax.jit(function)
         return self._compiled[kernel.name]
 
 
+def _lent(x: Any) -> Array:
+    """Give a result that nobody else has as an array that may be written; a CPU copies nothing."""
+    jax = load("jax")
+    if x.device.platform != "cpu":
+        # Not numpy.asarray: JAX would keep a copy of its own, and the array be read-only.
+        x = jax.device_put(x, jax.devices("cpu")[0])
+    jax.block_until_ready(x)
+    return numpy_over(x, x.unsafe_buffer_pointer(), x.shape, np.dtype(x.dtype))
+
+
 _lock = threading.Lock()
-#: Threads that XLA was started with; None before it was, 0 where somebody else started it.
+#: Threads that XLA was started with; None before it was.
 _threads: int | None = None
 
 
@@ -161,12 +174,14 @@ def _start(n_jobs: int, device: int | str | None) -> Any:
     jax = load("jax")
     with _lock:
         if _threads is None:
-            _threads = 0 if _runs_already() else n_jobs
+            # Started by somebody else, it has a thread for each core.
+            threads = count_jobs(-1) if _runs_already() else n_jobs
             # XLA reads it when it makes its pool of threads, and never again.
             before = os.environ.get("NPROC")
             os.environ["NPROC"] = str(n_jobs)
             try:
                 default = jax.devices()[0]
+                _threads = threads
             finally:
                 if before is None:
                     del os.environ["NPROC"]
@@ -178,13 +193,14 @@ def _start(n_jobs: int, device: int | str | None) -> Any:
     number = device if isinstance(device, int) else 0
     if number >= len(found) or (isinstance(device, int) and default.platform == "cpu"):
         raise BackendUnavailableError(
-            f"backend 'jax': device = {device}, but JAX {jax.__version__} sees no such GPU here: "
-            f'{found}; device = "cpu" is always there'
+            f"backend 'jax': device = {device}, but JAX {jax.__version__} sees "
+            f"{0 if default.platform == 'cpu' else len(found)} GPU(s) here; "
+            'device = "cpu" is always there'
         )
-    if found[number].platform == "cpu" and _threads not in (0, n_jobs):
+    if found[number].platform == "cpu" and _threads != n_jobs:
         raise BackendUnavailableError(
             f"backend 'jax': n_jobs = {n_jobs}, but JAX's threads are made once a process, and "
-            f"there are {_threads}: start Python again for another number"
+            f"there are {_threads}: pass n_jobs={_threads}, or start Python again"
         )
     return found[number]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ __all__ = ["MklBackend"]
 MODE = 0x2 | 0x00140000 | 0x100
 #: Of CBLAS: row-major order; the factor as it is, or transposed.
 ROWS, AS_IS, TRANSPOSED = 101, 111, 112
+LIBRARY = re.compile(r"\.(so(\.\d+)*|\d*\.?dll|dylib)$")
 LETTERS = {"f": "s", "d": "d", "F": "c", "D": "z"}
 
 
@@ -117,11 +120,16 @@ class MklBackend(ForeignBackend):
 @cache
 def _library() -> tuple[Any, float]:
     start = time.perf_counter()
-    files = metadata.distribution("mkl").files or []
-    path = next((f.locate() for f in files if "mkl_rt" in f.name and f.suffix != ".lib"), None)
-    if path is None:
-        raise OSError("its wheel holds no mkl_rt")
-    library = ctypes.CDLL(str(path))
+    files = list(metadata.distribution("mkl").files or [])
+    files += metadata.distribution("intel-openmp").files or []
+    found = {}
+    # The first loads the others when it is first called, and ends the process where one is missing.
+    for part in ("mkl_rt", "mkl_core", "mkl_intel_thread", "mkl_vml_def", "iomp5"):
+        places = (str(f.locate()) for f in files if part in f.name and LIBRARY.search(f.name))
+        found[part] = next(filter(os.path.exists, places), None)
+        if found[part] is None:
+            raise OSError(f"its {part} is missing")
+    library = ctypes.CDLL(found["mkl_rt"])
     for name in ("MKL_Set_Num_Threads_Local", "vmdSin_64", "cblas_dgemm_64"):
         getattr(library, name)
     return library, time.perf_counter() - start
@@ -176,6 +184,8 @@ def _matmul(a: Array, b: Array, target: Array | None) -> Array:
 def _factor(x: Array, loop: tuple[int, ...]) -> tuple[Any, int, int, int]:
     """Give a factor in memory that BLAS reads: array, transposition, leading dimension, stride."""
     rows, columns = x.shape[-2:]
+    if x.ndim > 2 and x.size == rows * columns:
+        x = x.reshape(rows, columns)  # one matrix, for all of the stack
     if x.ndim == 2 and x.flags.f_contiguous and not x.flags.c_contiguous:
         return x, TRANSPOSED, max(rows, 1), 0
     if x.ndim > 2:

@@ -24,6 +24,7 @@ class NumexprBackend(ForeignBackend):
 
     name = library = extra = "numexpr"
     dtypes = "fdD"
+    survives_fork = True  # it starts its threads anew
     functions: ClassVar[dict[str, Any]] = {
         "add": "a + b",
         "subtract": "a - b",

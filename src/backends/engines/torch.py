@@ -37,6 +37,7 @@ class TorchBackend(ForeignBackend):
     """
 
     name = library = extra = "torch"
+    convert = "torch.asarray({})"
     takes_device = True
     functions: ClassVar[dict[str, Any]] = {
         **{
@@ -80,7 +81,7 @@ class TorchBackend(ForeignBackend):
             result = self._function(kernel, tuple(t.to(self.device) for t in tensors))
             results = result if isinstance(result, tuple) else (result,)
             return tuple(self.to_numpy(t) for t in results)
-        if target is not None and self._writes(kernel):
+        if target is not None and self._writes(kernel, operands):
             self._function(kernel, tensors, out=torch.from_numpy(target))
             return (target,)
         result = self._function(kernel, tensors)
@@ -92,7 +93,8 @@ class TorchBackend(ForeignBackend):
 
     def compute_own(self, kernel: Kernel, arrays: tuple[Any, ...], out: Any) -> Any:
         """Compute on tensors where they are, by PyTorch's own rules of promotion."""
-        result = self._function(kernel, arrays)
+        torch = load("torch")
+        result = self._function(kernel, tuple(map(torch.as_tensor, arrays)))
         if out is not None:
             for given, computed in zip(
                 out if isinstance(out, tuple) else (out,),
@@ -101,8 +103,9 @@ class TorchBackend(ForeignBackend):
             ):
                 given.copy_(computed)
             result = out
-        if self.device.type != "cpu":
-            load("torch").cuda.synchronize(self.device)
+        for x in arrays:
+            if self.owns(x) and x.is_cuda:
+                torch.cuda.synchronize(x.device)
         return result
 
     def asarray(self, x: Any) -> Any:
@@ -131,10 +134,10 @@ class TorchBackend(ForeignBackend):
             return nullcontext()
         return counted(_turns, torch.get_num_threads, torch.set_num_threads, self.n_jobs)
 
-    def _writes(self, kernel: Kernel) -> bool:
-        return kernel.name not in ("ndtr", "norm_isf") and not self.functions[
-            kernel.name
-        ].startswith("linalg")
+    def _writes(self, kernel: Kernel, operands: tuple[Array, ...]) -> bool:
+        if kernel.name == "matmul":  # of a vector it wants another shape of `out`
+            return all(x.ndim > 1 for x in operands)
+        return not (kernel.blas or kernel.name in ("ndtr", "norm_isf"))
 
     def _function(self, kernel: Kernel, tensors: tuple[Any, ...], **out: Any) -> Any:
         torch = load("torch")
@@ -143,12 +146,13 @@ class TorchBackend(ForeignBackend):
             if kernel.name == "solve" and tensors[1].ndim == 1:
                 return function(tensors[0], tensors[1][:, None])[..., 0]
             if kernel.name == "ndtr":
-                return function(tensors[0] * -SQRT1_2).mul_(0.5)
+                result = function(tensors[0] * -SQRT1_2)
+                return result * 0.5 if result.requires_grad else result.mul_(0.5)
             result = function(*tensors, **out)
         except torch.linalg.LinAlgError as error:
             raise np.linalg.LinAlgError(str(error).split(": ", 1)[-1]) from None
         if kernel.name == "norm_isf":
-            return result.neg_()
+            return -result if result.requires_grad else result.neg_()
         return tuple(result) if isinstance(result, tuple) else result
 
 

@@ -125,7 +125,7 @@ def _store(result: Any, out: Any) -> Any:
         _fits(array, target)
     for array, target in zip(result, out, strict=True):
         _copy(array, target)
-    return type(result)(*out)
+    return out if type(result) is tuple else type(result)(*out)
 
 
 def _fits(result: Any, out: Any) -> None:

@@ -70,6 +70,41 @@ class ArgumentTests(BackendTests):
         else:
             assert kernel.error(buffers[1], buffers[0]) <= kernel.tolerance
 
+    def test_out_of_which_an_operand_is_a_part(self, backend: Backend) -> None:
+        kernel = self.get(backend, "add")
+        for cut in (np.s_[:1], np.s_[:, :1], np.s_[::-1], np.s_[:, ::-1]):
+            whole, y = np.arange(12000.0).reshape(120, 100), np.ones((120, 100))
+            expected = whole[cut] + y
+            assert backend.run(kernel, whole[cut], y, out=whole) is whole
+            assert np.array_equal(whole, expected)
+
+    def test_out_of_length_one_backwards(self, backend: Backend) -> None:
+        x, out = np.full(1, 4.0), np.empty(1)[::-1]
+        assert backend.run(self.get(backend, "sqrt"), x, out=out) is out
+        assert out[0] == 2.0
+
+    def test_products_of_vectors_fill_out(self, backend: Backend) -> None:
+        kernel = self.get(backend, "matmul")
+        a, v = np.arange(15.0).reshape(3, 5), np.arange(5.0)
+        for arrays in ((a, v), (v, a.T), (a[None], v)):
+            expected = np.matmul(*arrays)
+            out = np.empty_like(expected)
+            assert backend.run(kernel, *arrays, out=out) is out
+            self.compare(kernel, out, expected, *arrays)
+
+    def test_only_the_lower_triangle_is_read(self, backend: Backend) -> None:
+        rng = np.random.default_rng(0)
+        m = rng.random((5, 5))
+        a = np.tril(m @ m.T + np.eye(5)) + np.triu(np.full((5, 5), 7.0), 1)
+        symmetric = np.tril(a) + np.tril(a, -1).T
+        for name in ("cholesky", "eigh"):
+            kernel = self.get(backend, name)
+            for x in (a, np.stack([a] * 3)):
+                result = backend.run(kernel, x)
+                self.compare(
+                    kernel, result, kernel.reference(x), np.broadcast_to(symmetric, x.shape)
+                )
+
     def test_broadcast_and_out_of_more_dimensions(self, backend: Backend) -> None:
         kernel = self.get(backend, "add")
         a, b = np.arange(12.0).reshape(4, 1, 3), np.arange(5.0)[:, None]
@@ -195,6 +230,10 @@ class ArgumentTests(BackendTests):
                 backend.run(kernel, a)
         with pytest.raises(np.linalg.LinAlgError, match="square"):
             backend.run(kernel, np.ones((3, 2)))
+        nan = np.full((3, 3), np.nan)
+        for name in ("svd", "eigh"):
+            with pytest.raises(np.linalg.LinAlgError):
+                backend.run(self.get(backend, name), nan)
 
 
 @st.composite
