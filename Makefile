@@ -30,7 +30,7 @@ peers: $(VENV)/peers ## install the libraries that the optional backends call, f
 test-peers: $(VENV)/peers ## test the optional backends, all that run without a GPU
 	$(BIN)/python -m pytest tests/engines/test_peers.py --require $(PEERS) $(ARGS)
 
-test-gpu: $(VENV)/installed ## run the tests that need a GPU, on a machine that has one
+test-gpu: $(VENV)/installed ## run the tests that need a GPU, with CuPy and what else is installed
 	@[ -n "$(CUDA)" ] || { echo "no GPU here: nvidia-smi does not answer"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --no-build-isolation ".[cuda$(CUDA)]"
 	$(BIN)/python -m pytest -m gpu --require cupy $(ARGS)

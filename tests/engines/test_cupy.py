@@ -1,4 +1,4 @@
-"""The cupy backend: on a stand-in everywhere, on CuPy itself where there is a GPU."""
+"""The cupy backend on a stand-in for CuPy; test_gpu.py has it on CuPy itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import backends
-from backends import kernels, registry
+from backends import kernels
 from backends.engines import cupy as engine
 from backends.engines.cupy import CupyBackend
 from backends.testing import BackendConformance
@@ -179,33 +179,3 @@ def test_the_extra_that_fits_the_driver_is_named(cupy, monkeypatch):
     for driver, extra in ((12040, "cuda12"), (13000, "cuda13")):
         monkeypatch.setattr(engine, "_driver", lambda driver=driver: driver)
         assert f'pip install "array-backends[{extra}]"' in CupyBackend.unavailable()
-
-
-# On a GPU
-
-
-@pytest.mark.gpu
-def test_cupy_is_there(request):
-    reason = registry.reasons()["cupy"]
-    if reason is not None and "cupy" in request.config.getoption("--require").split(","):
-        pytest.fail(reason)
-    if reason is not None:
-        pytest.skip(reason)
-
-
-if registry.reasons()["cupy"] is None:
-
-    @pytest.mark.gpu
-    class TestOnGpu(BackendConformance):
-        exact = False
-        reports_errors = False
-
-        @classmethod
-        def make_backend(cls):
-            return CupyBackend()
-
-    @pytest.mark.gpu
-    def test_memory_that_is_not_there_is_refused_and_the_next_call_works():
-        with pytest.raises(MemoryError, match="are free now"):
-            CupyBackend().run(backends.add, np.ones((2**21, 1)), np.ones((1, 2**21)))
-        assert CupyBackend().run(backends.sqrt, 4.0) == 2.0

@@ -9,6 +9,7 @@ import pytest
 
 import backends
 from backends import registry
+from backends.engines.cupy import _driver
 from backends.testing import BackendConformance
 
 PEERS = ("torch", "jax", "numexpr", "numba", "mkl")
@@ -31,7 +32,8 @@ class Peer(BackendConformance):
 
     @classmethod
     def make_backend(cls):
-        return registry.get(cls.name, 2)
+        with backends.config_context(device="cpu"):
+            return registry.get(cls.name, 2)
 
     def differs(self, kernel, arrays, expected):
         info = np.finfo(expected.dtype)
@@ -57,10 +59,29 @@ class Peer(BackendConformance):
         return known
 
 
+class OnGpu(Peer):
+    @classmethod
+    def make_backend(cls):
+        with backends.config_context(device=0):
+            return registry.get(cls.name, 2)
+
+
+def finds_gpu(name):
+    """Ask the library, on machines that have a driver; JAX would start its threads elsewhere."""
+    if _driver() is None:
+        return False
+    library = import_module(name)
+    return library.cuda.is_available() if name == "torch" else library.default_backend() == "gpu"
+
+
 for peer in PEERS:
-    if registry.reasons()[peer] is None:
-        attributes = {"name": peer, "flushes_subnormals": peer == "jax"}
-        globals()[f"Test{peer.title()}"] = type(f"Test{peer.title()}", (Peer,), attributes)
+    if registry.reasons()[peer] is not None:
+        continue
+    attributes = {"name": peer, "flushes_subnormals": peer == "jax"}
+    globals()[f"Test{peer.title()}"] = type(f"Test{peer.title()}", (Peer,), attributes)
+    if peer in ("torch", "jax") and finds_gpu(peer):
+        on_gpu = pytest.mark.gpu(type(f"Test{peer.title()}OnGpu", (OnGpu,), attributes))
+        globals()[on_gpu.__name__] = on_gpu
 
 
 def needs(name):
