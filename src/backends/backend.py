@@ -37,6 +37,8 @@ MOST_JOBS_PER_CORE = 16
 #: for LU factors at 10,000 elements (interface/lapack/getrf.c).
 ALWAYS_SERIAL = 16
 
+ndarray = np.ndarray  # looked up in every call
+
 
 class Backend(ABC):
     """One way to run kernels; see the module's contract.
@@ -140,7 +142,7 @@ def in_one_piece(
         NumPy might hand on to that library.
     """
     for x in arrays:
-        if type(x) is not np.ndarray:
+        if type(x) is not ndarray:
             arguments.numpys(backend, kernel, (*arrays, out))
             break
     if out is not None:
