@@ -345,7 +345,7 @@ def svd(a: Any, /, *, out: Any = None) -> Any:
     core=(2,),
     flops=lambda a: 2.0 / 3.0 * a[-1] ** 3,
     cases={"matrix": _one(_matrix), "stack": _stack(1)},
-    tolerance=1000.0,
+    tolerance=1e5,  # times the condition number: of 15,625 random matrices, a few have 1e5
     error=_det_error,
     entry=_det_entry,
 )
