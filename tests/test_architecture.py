@@ -43,9 +43,11 @@ MAY_IMPORT = {
     "engines.floating": {"errors"},
     "engines.shared": set(),
     "engines.foreign": ENGINE,
+    "engines.lending": set(),
     "engines.*": {
         *ENGINE,
         "engines.foreign",
+        "engines.lending",
         "engines.chunked",
         "engines.shared",
         "engines.floating",

@@ -13,7 +13,7 @@ import pytest
 
 import backends
 from backends import kernels, registry
-from backends.engines import foreign
+from backends.engines import foreign, lending
 from backends.engines.foreign import ForeignBackend
 from backends.testing import BackendConformance
 
@@ -104,7 +104,7 @@ def test_a_kernel_that_it_lacks_is_refused_also_when_run_directly():
 def test_a_read_only_array_is_lent_as_one_that_is_not_and_lives_as_long():
     x = np.arange(4.0)
     x.flags.writeable = False
-    lent = foreign.writeable(x)
+    lent = lending.writeable(x)
     assert lent.flags.writeable
     assert np.shares_memory(lent, x)
     address = lent.ctypes.data

@@ -222,7 +222,9 @@ def read(source: Path) -> Record:
     if schema is None:
         raise RecordError(f"{source} is no result of `backends bench`: it has no schema number")
     if schema != SCHEMA:
-        raise RecordError(f"{source} has schema {schema!r}; this version reads schema {SCHEMA}")
+        raise RecordError(
+            f"{source} has schema {schema!r}; this version reads schema {SCHEMA}: measure again"
+        )
     try:
         return msgspec.convert(head, Record)
     except msgspec.ValidationError as error:

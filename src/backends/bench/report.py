@@ -253,7 +253,8 @@ def _toml(record: Record) -> list[str]:
     if set(winners.values()) == {BASELINE}:
         return []
     # The general choice is for every kernel, also those that were not measured here.
-    general = Counter(w for w in winners.values() if w in record.universal).most_common(1)
+    everywhere = (*record.universal, BASELINE)
+    general = Counter(w for w in winners.values() if w in everywhere).most_common(1)
     backend = general[0][0] if general else BASELINE
     lines = [f'backend = "{backend}"', f"n_jobs = {record.n_jobs}"]
     others = {kernel: winner for kernel, winner in winners.items() if winner != backend}

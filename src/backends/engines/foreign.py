@@ -32,7 +32,7 @@ from backends.backend import Backend, Support
 from backends.errors import BackendUnavailableError, UnsupportedKernelError
 from backends.kernel import Kernel
 
-__all__ = ["ForeignBackend", "counted", "load", "numpy_over", "writeable"]
+__all__ = ["ForeignBackend", "counted", "load"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -271,31 +271,6 @@ def counted(
         finally:
             if before != wanted:
                 set_(before)
-
-
-class _Memory:
-    """Says where an array lies, and keeps it alive."""
-
-    def __init__(self, owner: Any, interface: dict[str, Any]) -> None:
-        self.owner = owner
-        self.__array_interface__ = interface
-
-
-def writeable(x: Array) -> Array:
-    """Give `x` as an array that may be written, for libraries that take no other and only read."""
-    if x.flags.writeable:
-        return x
-    interface = dict(x.__array_interface__)
-    interface["data"] = (interface["data"][0], False)
-    return np.asarray(_Memory(x, interface))
-
-
-def numpy_over(owner: Any, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Give the contiguous memory of `owner` at `address` as an array, without copying it."""
-    if not math.prod(shape):
-        return np.empty(shape, dtype)
-    interface = {"shape": shape, "typestr": dtype.str, "data": (address, False), "version": 3}
-    return np.asarray(_Memory(owner, interface))
 
 
 if hasattr(os, "register_at_fork"):

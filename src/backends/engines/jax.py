@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backends.backend import count_jobs
-from backends.engines.foreign import Array, ForeignBackend, load, numpy_over
+from backends.engines.foreign import Array, ForeignBackend, load
+from backends.engines.lending import numpy_over
 from backends.errors import BackendUnavailableError
 from backends.kernel import Kernel
 
@@ -130,7 +131,7 @@ class JaxBackend(ForeignBackend):
 
     def to_numpy(self, x: Any) -> Array:
         """Bring `x` to ordinary memory; read-only, as JAX's arrays are."""
-        return np.asarray(x)
+        return np.asarray(_home(x) if self.owns(x) else x)
 
     @contextmanager
     def limited(self) -> Iterator[None]:
@@ -154,13 +155,18 @@ class JaxBackend(ForeignBackend):
         return self._compiled[kernel.name]
 
 
-def _lent(x: Any) -> Array:
-    """Give a result that nobody else has as an array that may be written; a CPU copies nothing."""
+def _home(x: Any) -> Any:
+    """Give an array of JAX's in the CPU's memory, complete."""
     jax = load("jax")
     if x.device.platform != "cpu":
-        # Not numpy.asarray: JAX would keep a copy of its own, and the array be read-only.
+        # numpy.asarray alone would keep its copy with `x`, and give it again instead of moving.
         x = jax.device_put(x, jax.devices("cpu")[0])
-    jax.block_until_ready(x)
+    return jax.block_until_ready(x)
+
+
+def _lent(x: Any) -> Array:
+    """Give a result that nobody else has as an array that may be written; a CPU copies nothing."""
+    x = _home(x)
     return numpy_over(x, x.unsafe_buffer_pointer(), x.shape, np.dtype(x.dtype))
 
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from backends.engines.foreign import Array, ForeignBackend, counted, load, writeable
+from backends.engines.foreign import Array, ForeignBackend, counted, load
+from backends.engines.lending import writeable
 from backends.errors import BackendUnavailableError
 from backends.kernel import Kernel
 
