@@ -5,7 +5,8 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 export PATH := $(abspath $(BIN))$(if $(filter Windows_NT,$(OS)),;,:)$(PATH)
 
-SOURCES := $(wildcard src/backends/*.py src/backends/*/*.py src/backends/py.typed)
+SOURCES := $(wildcard src/backends/*.py src/backends/*/*.py src/backends/py.typed \
+    src/backends/_openmp/*.[ch] src/backends/_openmp/meson.build)
 # The optional backends that a machine without a GPU can have; MKL's wheels are for x86-64.
 COMMA := ,
 PEERS := torch,jax,numexpr,numba$(if $(filter x86_64 AMD64,$(shell uname -m)),$(if $(filter Darwin,$(shell uname -s)),,$(COMMA)mkl))
@@ -14,7 +15,7 @@ CUDA = $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/
 # What the command line adds: make bench ARGS="sin erf --size 1e7"
 ARGS ?=
 
-.PHONY: help bench test test-peers test-gpu peers lint clean
+.PHONY: help bench test test-peers test-gpu test-sanitized peers lint clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +36,15 @@ test-gpu: $(VENV)/installed ## run the tests that need a GPU, with CuPy and what
 	@$(BIN)/python -m pip install --quiet --no-build-isolation ".[cuda$(CUDA)]"
 	$(BIN)/python -m pytest -m gpu --require cupy $(ARGS)
 
+test-sanitized: $(VENV)/installed ## test the C code under AddressSanitizer and UBSan (gcc, Linux)
+	@rm -rf build/sanitized
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --target build/sanitized \
+	    -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false .
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    PYTHONPATH=$(abspath build/sanitized) \
+	    $(BIN)/python -m pytest tests/engines/test_openmp.py -p no:cacheprovider $(ARGS)
+
 lint: $(VENV)/installed ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,7 +58,7 @@ $(VENV)/tools: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'array-backends needs Python 3.11 or newer; this is ' + sys.version.split()[0] + '. Name one with: make PYTHON=python3.12')"
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet "meson-python>=0.18" "meson>=1.6" ninja
+	@$(BIN)/python -m pip install --quiet "meson-python>=0.18" "meson>=1.6" ninja "numpy>=2.1"
 	@$(BIN)/python -m pip install --quiet --no-build-isolation --group dev .
 	@touch $@
 

@@ -355,7 +355,14 @@ def test_absurd_n_jobs_of_the_environment_names_the_variable(monkeypatch):
         backends.get("threads")
 
 
+@pytest.fixture
+def no_engine(monkeypatch):
+    """As installed without a compiler: openmp has the linear algebra only."""
+    monkeypatch.setattr("backends.engines.openmp.load", lambda: "openmp has no engine here")
+
+
 @needs_openmp
+@pytest.mark.usefixtures("no_engine")
 def test_kernel_that_a_backend_does_not_have_is_refused_with_the_remedy():
     with pytest.raises(UnsupportedKernelError, match="from the argument backend") as caught:
         backends.sin(1.0, backend="openmp")
@@ -364,6 +371,7 @@ def test_kernel_that_a_backend_does_not_have_is_refused_with_the_remedy():
 
 
 @needs_openmp
+@pytest.mark.usefixtures("no_engine")
 def test_refused_kernel_names_the_source_of_the_choice(tmp_path):
     file = tmp_path / "backends.toml"
     file.write_text('backend = "openmp"\n', encoding="utf-8")
@@ -377,6 +385,7 @@ def test_refused_kernel_names_the_source_of_the_choice(tmp_path):
 
 
 @needs_openmp
+@pytest.mark.usefixtures("no_engine")
 def test_remedy_for_a_refused_kernel_works(tmp_path):
     (tmp_path / "backends.toml").write_text(
         'backend = "openmp"\n[kernels]\nsin = "threads"\n', encoding="utf-8"

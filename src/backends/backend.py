@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -58,10 +59,16 @@ class Backend(ABC):
     takes_device : bool
         Whether it can run on a GPU: it is then made with a second argument, `device`: the number
         of a GPU, "cpu", or None for its own choice.
+    takes_mode : bool
+        Whether it has faster ways that are not bit for bit the reference's: it is then made with
+        an argument `mode`, "exact" or "fast".
+    label : str
+        What tables call it: its name, and its mode where that is not the exact one.
     """
 
     name: ClassVar[str]
     takes_device: ClassVar[bool] = False
+    takes_mode: ClassVar[bool] = False
     n_jobs: int
 
     def __init__(self, n_jobs: int = -1) -> None:
@@ -79,6 +86,11 @@ class Backend(ABC):
     def divides(self, kernel: Kernel, *arrays: Any) -> bool:
         """Tell whether this call would be shared among the jobs, or run in one piece."""
         return True
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.name
 
     @property
     def import_seconds(self) -> float:
@@ -132,8 +144,9 @@ def in_one_piece(
     *,
     blas_threads: int = 1,
     backend: str = "numpy",
+    function: Callable[..., Any] | None = None,
 ) -> Any:
-    """Run the kernel's reference as it is, with BLAS on `blas_threads` threads.
+    """Run the kernel's reference, or `function` for it, with BLAS on `blas_threads` threads.
 
     Raises
     ------
@@ -146,10 +159,10 @@ def in_one_piece(
             arguments.numpys(backend, kernel, (*arrays, out))
             break
     if out is not None:
-        return _into(kernel, arrays, out, blas_threads)
+        return _into(kernel, arrays, out, blas_threads, function or kernel.reference)
     try:
         if not kernel.blas:
-            result = kernel.reference(*arrays)
+            result = function(*arrays) if function is not None else kernel.reference(*arrays)
         elif _reaches_threads(arrays):
             with blas.limited(blas_threads):
                 result = kernel.reference(*arrays)
@@ -174,16 +187,22 @@ def _reaches_threads(arrays: tuple[Any, ...]) -> bool:
     return False
 
 
-def _into(kernel: Kernel, arrays: tuple[Any, ...], out: Any, blas_threads: int) -> Any:
+def _into(
+    kernel: Kernel,
+    arrays: tuple[Any, ...],
+    out: Any,
+    blas_threads: int,
+    function: Callable[..., Any],
+) -> Any:
     # Checked first: NumPy would compute on objects and write them before anyone could refuse.
     for o in out if isinstance(out, tuple) else (out,):
         if isinstance(o, np.ndarray) and o.dtype.kind not in NUMERIC_KINDS:
             arguments.bind(kernel, arrays, out)
     try:
         if not kernel.blas:
-            return kernel.reference(*arrays, out=out)
+            return function(*arrays, out=out)
         with blas.limited(blas_threads):
-            return kernel.reference(*arrays, out=out)
+            return function(*arrays, out=out)
     except (TypeError, ValueError) as error:
         named = arguments.explain(kernel, error, arrays, out)
         raise named from (None if named is not error else error.__cause__)

@@ -132,8 +132,8 @@ def bench(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             n_jobs=max((b.n_jobs for b in backends), default=1),
             seconds=time,
-            imports={b.name: b.import_seconds for b in backends if b.import_seconds},
-            universal=[backend.name for backend in backends if listing.has_all(backend)],
+            imports={b.label: b.import_seconds for b in backends if b.import_seconds},
+            universal=[backend.label for backend in backends if listing.has_all(backend)],
             complete=complete,
             machine=machine.describe(),
             rows=rows,
@@ -226,7 +226,10 @@ def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
         for name in dict.fromkeys([*others, *asked]):
             try:
                 if name != record.BASELINE:
-                    backends.append(registry.get(name, n_jobs))
+                    found = registry.get(name, n_jobs, mode="exact")
+                    backends.append(found)
+                    if found.takes_mode:
+                        backends.append(registry.get(name, n_jobs, mode="fast"))
             except BackendUnavailableError as error:
                 if name in asked:
                     raise

@@ -1,9 +1,9 @@
 """Which backend, how many jobs: where a setting comes from, and which one wins.
 
 From strongest to weakest: :func:`config_context`, :func:`set_config`, the environment
-(``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``, ``BACKENDS_DEVICE``), a file (``backends.toml``, or
-``[tool.backends]`` in ``pyproject.toml``, in the current folder or the nearest one above that has
-it), the defaults.
+(``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``, ``BACKENDS_DEVICE``, ``BACKENDS_MODE``), a file
+(``backends.toml``, or ``[tool.backends]`` in ``pyproject.toml``, in the current folder or the
+nearest one above that has it), the defaults.
 Within one source a choice for a kernel beats the general one; a stronger source beats both.
 Environment and file are read once, at the first use.
 """
@@ -22,7 +22,7 @@ from backends.sources import Layer, make_layer
 
 __all__ = ["Config", "Setting", "config_context", "current", "get_config", "set_config"]
 
-DEFAULTS = {"backend": "numpy", "n_jobs": -1, "device": None}
+DEFAULTS = {"backend": "numpy", "n_jobs": -1, "device": None, "mode": "exact"}
 
 
 class Setting(NamedTuple):
@@ -73,6 +73,11 @@ class Config:
         """The number of a GPU, "cpu", or None: the choice of each backend that can use one."""
         return self._first("device")
 
+    @property
+    def mode(self) -> Setting:
+        """Whether results are bit for bit as the reference, or sooner and within a few ULP."""
+        return self._first("mode")
+
     def backend_for(self, kernel: str) -> Setting:
         """Give the backend chosen for `kernel`, and where that was said."""
         for layer in self.layers:
@@ -93,7 +98,8 @@ class Config:
         named = {name: None for layer in self.layers for name in layer.kernels}
         chosen = "".join(f", {name}: {self.backend_for(name)}" for name in named)
         device = "" if self.device.value is None else f", device: {self.device}"
-        return f"<config backend: {self.backend}, n_jobs: {self.n_jobs}{device}{chosen}>"
+        mode = "" if self.mode.value == DEFAULTS["mode"] else f", mode: {self.mode}"
+        return f"<config backend: {self.backend}, n_jobs: {self.n_jobs}{mode}{device}{chosen}>"
 
 
 class _Frame:
@@ -153,6 +159,7 @@ def config_context(
     backend: str | None = None,
     n_jobs: int | None = None,
     device: int | str | None = None,
+    mode: str | None = None,
     kernels: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Choose for the kernels called inside a ``with`` block, in this thread or task.
@@ -165,6 +172,9 @@ def config_context(
         Number of jobs, with joblib's meaning.
     device : int or "cpu", optional
         Number of the GPU for the backends that can use one, or the CPU.
+    mode : {"exact", "fast"}, optional
+        Results bit for bit as the reference's, or within a few ULP, for the backends that have
+        both.
     kernels : mapping of str to str, optional
         Backends of single kernels.
 
@@ -185,8 +195,10 @@ def config_context(
     ...     backends.sqrt([1.0, 4.0])
     array([1., 2.])
     """
-    settings = {"backend": backend, "n_jobs": n_jobs, "device": device, "kernels": kernels}
-    layer = make_layer("config_context", settings)
+    layer = make_layer(
+        "config_context",
+        {"backend": backend, "n_jobs": n_jobs, "device": device, "mode": mode, "kernels": kernels},
+    )
     token = _frame.set(_Frame(layer, _frame.get()))
     try:
         yield
@@ -205,6 +217,9 @@ def set_config(**settings: Any) -> None:
         Number of jobs, with joblib's meaning.
     device : int or "cpu", optional
         Number of the GPU for the backends that can use one, or the CPU.
+    mode : {"exact", "fast"}, optional
+        Results bit for bit as the reference's, or within a few ULP, for the backends that have
+        both.
     kernels : mapping of str to str, optional
         Backends of single kernels.
 

@@ -34,8 +34,8 @@ def has_all(backend: Backend) -> bool:
 
     Examples
     --------
-    >>> has_all(registry.get("numpy")), has_all(registry.get("openmp", 1))
-    (True, False)
+    >>> has_all(registry.get("numpy"))
+    True
     """
     return all(_has(backend, kernel) for kernel in kernels.every().values())
 
@@ -79,6 +79,8 @@ def _choices(console: Console) -> None:
     registry.get("threads")  # says where a number of jobs comes from that makes no sense here
     console.print("Chosen", style="bold")
     console.print(f"backend {settings.backend}, n_jobs {settings.n_jobs}", markup=False)
+    if settings.mode.value != config.DEFAULTS["mode"]:
+        console.print(f"mode {settings.mode}", markup=False)
     if settings.device.value is not None:
         console.print(f"device {settings.device}", markup=False)
     chosen = {

@@ -21,11 +21,11 @@ from backends.kernel import Call, Kernel
 __all__ = ["available", "get", "reasons"]
 
 _lock = threading.RLock()
-#: By name, number of jobs, and device.
-_backends: dict[tuple[str, int, Any], Backend] = {}
+#: By name, number of jobs, device, and mode.
+_backends: dict[tuple[str, int, Any, str], Backend] = {}
 
 
-def get(name: str, n_jobs: int | None = None) -> Backend:
+def get(name: str, n_jobs: int | None = None, *, mode: str | None = None) -> Backend:
     """Give the backend called `name`, the same object for the same number of jobs.
 
     Parameters
@@ -34,6 +34,8 @@ def get(name: str, n_jobs: int | None = None) -> Backend:
         One of ``backends list``.
     n_jobs : int, optional
         Number of jobs, with joblib's meaning; what the configuration says if left out.
+    mode : {"exact", "fast"}, optional
+        For a backend that has both; what the configuration says if left out.
 
     Raises
     ------
@@ -55,12 +57,14 @@ def get(name: str, n_jobs: int | None = None) -> Backend:
     if n_jobs is None:
         setting = config.current().n_jobs
         try:
-            return get(name, setting.value)
+            return get(name, setting.value, mode=mode)
         except ValueError as error:
             raise ConfigError(f"{setting.source}: {error}") from None
     check_jobs(n_jobs)
-    device = config.current().device.value
-    backend = _backends.get((name, n_jobs, device))
+    settings = config.current()
+    device = settings.device.value
+    mode = mode or settings.mode.value
+    backend = _backends.get((name, n_jobs, device, mode))
     if backend is not None:
         return backend
     with _lock:
@@ -68,9 +72,12 @@ def get(name: str, n_jobs: int | None = None) -> Backend:
         if isinstance(found, str):
             raise BackendUnavailableError(f"backend {name!r} cannot run here: {found}")
         try:
-            # Only those that say so take a device; the type of their constructors is their own.
+            # Only those that say so take more; the type of their constructors is their own.
             construct: Any = found
-            backend = construct(n_jobs, device) if found.takes_device else found(n_jobs)
+            more = {"device": device} if found.takes_device else {}
+            if found.takes_mode:
+                more["mode"] = mode
+            backend = construct(n_jobs, **more)
         except (TypeError, ValueError, BackendUnavailableError):  # n_jobs, device, as documented
             raise
         except Exception as error:  # A plug-in's own code raises anything.
@@ -79,8 +86,9 @@ def get(name: str, n_jobs: int | None = None) -> Backend:
             ) from error
         # -1 and the number it stands for share one pool of workers.
         where = device if found.takes_device else None
-        backend = _backends.setdefault((name, backend.n_jobs, where), backend)
-        _backends[name, n_jobs, device] = backend
+        how = mode if found.takes_mode else "exact"
+        backend = _backends.setdefault((name, backend.n_jobs, where, how), backend)
+        _backends[name, n_jobs, device, mode] = backend
     return backend
 
 

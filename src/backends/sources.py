@@ -14,7 +14,8 @@ __all__ = ["FILE", "Layer", "environment", "file", "make_layer"]
 
 #: Name of the file that chooses for the programs in its folder and below.
 FILE = "backends.toml"
-KEYS = ("backend", "n_jobs", "device", "kernels")
+KEYS = ("backend", "n_jobs", "device", "mode", "kernels")
+MODES = ("exact", "fast")
 
 
 class Layer(NamedTuple):
@@ -24,6 +25,7 @@ class Layer(NamedTuple):
     backend: str | None = None
     n_jobs: int | None = None
     device: int | str | None = None
+    mode: str | None = None
     kernels: Mapping[str, str] = {}
 
 
@@ -40,12 +42,12 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
     >>> make_layer("backends.toml", {"njobs": 2})
     Traceback (most recent call last):
     backends.errors.ConfigError: backends.toml: there is no setting 'njobs'; did you mean \
-'n_jobs'? Valid: backend, device, kernels, n_jobs
+'n_jobs'? Valid: backend, device, kernels, mode, n_jobs
     """
     for key in settings:
         if key not in KEYS:
             raise ConfigError(f"{source}: {suggest(key, KEYS, what='setting')}")
-    backend, n_jobs, device, table = (settings.get(key) for key in KEYS)
+    backend, n_jobs, device, mode, table = (settings.get(key) for key in KEYS)
     if backend is not None:
         _check_backend(source, "backend", backend)
     if n_jobs is not None:
@@ -60,6 +62,8 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
         raise ConfigError(
             f'{source}: device must be the number of a GPU, from 0, or "cpu", not {device!r}'
         )
+    if mode not in (None, *MODES):
+        raise ConfigError(f"{source}: mode must be one of {', '.join(MODES)}, not {mode!r}")
     if table is not None:
         if not isinstance(table, Mapping):
             raise ConfigError(
@@ -70,7 +74,7 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
             if kernel not in every:
                 raise ConfigError(f"{source}: kernels: {suggest(kernel, every, what='kernel')}")
             _check_backend(source, f"kernels.{kernel}", chosen)
-    return Layer(source, backend, n_jobs, device, dict(table or {}))
+    return Layer(source, backend, n_jobs, device, mode, dict(table or {}))
 
 
 def _check_backend(source: str, key: str, name: Any) -> None:
@@ -82,14 +86,14 @@ def _check_backend(source: str, key: str, name: Any) -> None:
 
 
 def environment() -> tuple[Layer, ...]:
-    """Read ``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS`` and ``BACKENDS_DEVICE``.
+    """Read ``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``, ``BACKENDS_DEVICE``, ``BACKENDS_MODE``.
 
     Raises
     ------
     ConfigError
         A value has no meaning.
     """
-    known = {f"BACKENDS_{key.upper()}": key for key in ("backend", "n_jobs", "device")}
+    known = {f"BACKENDS_{key.upper()}": key for key in ("backend", "n_jobs", "device", "mode")}
     layers = []
     for variable, value in os.environ.items():
         source = f"environment variable {variable}"

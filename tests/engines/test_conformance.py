@@ -21,6 +21,32 @@ class TestOpenmp(BackendConformance):
         return OpenmpBackend(2)
 
 
+class TestOpenmpCuttingEverything(BackendConformance):
+    @classmethod
+    def make_backend(cls) -> Backend:
+        backend = OpenmpBackend(2)
+        backend.threshold = backend.min_work = backend.stream_bytes = 1
+        return backend
+
+
+class TestOpenmpFast(BackendConformance):
+    exact = False
+
+    @classmethod
+    def make_backend(cls) -> Backend:
+        return OpenmpBackend(2, mode="fast")
+
+
+class TestOpenmpFastCuttingEverything(BackendConformance):
+    exact = False
+
+    @classmethod
+    def make_backend(cls) -> Backend:
+        backend = OpenmpBackend(2, mode="fast")
+        backend.threshold = backend.min_work = backend.stream_bytes = 1
+        return backend
+
+
 class TestThreads(BackendConformance):
     @classmethod
     def make_backend(cls) -> Backend:

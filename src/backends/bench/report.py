@@ -255,12 +255,22 @@ def _toml(record: Record) -> list[str]:
     # The general choice is for every kernel, also those that were not measured here.
     everywhere = (*record.universal, BASELINE)
     general = Counter(w for w in winners.values() if w in everywhere).most_common(1)
-    backend = general[0][0] if general else BASELINE
+    backend, mode = _name_and_mode(general[0][0] if general else BASELINE)
     lines = [f'backend = "{backend}"', f"n_jobs = {record.n_jobs}"]
-    others = {kernel: winner for kernel, winner in winners.items() if winner != backend}
+    named = {kernel: _name_and_mode(winner) for kernel, winner in winners.items()}
+    mode = mode or next((mode for _, mode in named.values() if mode), "")
+    if mode:
+        lines.append(f'mode = "{mode}"')
+    others = {kernel: name for kernel, (name, _) in named.items() if name != backend}
     if others:
         lines += ["", "[kernels]", *(f'{kernel} = "{name}"' for kernel, name in others.items())]
     return lines
+
+
+def _name_and_mode(label: str) -> tuple[str, str]:
+    """Take "openmp (fast)" apart; the mode of most backends is empty."""
+    name, _, mode = label.removesuffix(")").partition(" (")
+    return name, mode
 
 
 def _choice(rows: list[Row]) -> str:

@@ -104,24 +104,24 @@ def measure(case: Case, backends: Sequence[Backend], *, seconds: float) -> Row:
         try:
             reason = _reason_not_to_time(backend, case, arrays)
             if reason is not None:
-                results[backend.name, "call"] = reason
+                results[backend.label, "call"] = reason
                 continue
             call = partial(backend.run, kernel, *arrays)
             start = time.perf_counter()
             call()
-            firsts[backend.name] = time.perf_counter() - start
-            candidates |= {(backend.name, "call"): call, **_parts(backend, kernel, arrays)}
+            firsts[backend.label] = time.perf_counter() - start
+            candidates |= {(backend.label, "call"): call, **_parts(backend, kernel, arrays)}
         except UnsupportedKernelError as error:
-            results[backend.name, "call"] = Result(
-                backend.name, "refused", reason=str(error).removeprefix(f"{kernel.name}: ")
+            results[backend.label, "call"] = Result(
+                backend.label, "refused", reason=str(error).removeprefix(f"{kernel.name}: ")
             )
         except Exception as error:  # A plug-in's own fault is a result, and the others go on.
-            results[backend.name, "call"] = _failed(backend.name, error)
+            results[backend.label, "call"] = _failed(backend.label, error)
     try:
         results |= _compare(case, arrays, (baseline, *backends), candidates, firsts, seconds)
     except Exception as error:  # Without the baseline there is nothing to compare with.
         results[BASELINE, "call"] = _failed(BASELINE, error)
-    order = [(b.name, kind) for b in (baseline, *backends) for kind in ("call", "compute")]
+    order = [(b.label, kind) for b in (baseline, *backends) for kind in ("call", "compute")]
     return Row(
         kernel=kernel.name,
         family=kernel.family,
@@ -152,9 +152,9 @@ def _parts(
         return [x if isinstance(x, np.ndarray) else backend.to_numpy(x) for x in computed]
 
     return {
-        (backend.name, "in"): lambda: [backend.asarray(x) for x in arrays],
-        (backend.name, "compute"): partial(backend.run, kernel, *placed),
-        (backend.name, "out"): fetch,
+        (backend.label, "in"): lambda: [backend.asarray(x) for x in arrays],
+        (backend.label, "compute"): partial(backend.run, kernel, *placed),
+        (backend.label, "out"): fetch,
     }
 
 
@@ -170,7 +170,7 @@ def _compare(
     start = time.perf_counter()
     expected = backends[0].run(kernel, *arrays)
     firsts[BASELINE] = time.perf_counter() - start
-    to_numpy = {backend.name: backend.to_numpy for backend in backends}
+    to_numpy = {backend.label: backend.to_numpy for backend in backends}
     exact = None
     if not isinstance(expected, tuple):
         exact = digits.sample(kernel, arrays, np.shape(expected))
@@ -237,7 +237,7 @@ def _difference(kernel: Kernel, result: Any, expected: Any, arrays: tuple[Any, .
 def _reason_not_to_time(backend: Backend, case: Case, arrays: tuple[Any, ...]) -> Result | None:
     supported = backend.supports(case.kernel)
     if supported is not True:
-        return Result(backend.name, "refused", reason=supported)
+        return Result(backend.label, "refused", reason=supported)
     if backend.divides(case.kernel, *arrays):
         return None
     if backend.n_jobs == 1:
@@ -246,7 +246,7 @@ def _reason_not_to_time(backend: Backend, case: Case, arrays: tuple[Any, ...]) -
         reason = "a single matrix does not divide"
     else:
         reason = "too little work for two jobs at this size"
-    return Result(backend.name, "one piece", reason=reason)
+    return Result(backend.label, "one piece", reason=reason)
 
 
 def _result(

@@ -153,6 +153,8 @@ class ForeignBackend(Backend):
         bound = arguments.bind(kernel, arrays, out)
         dtype = bound.items[-1][1]  # eigenvalues are real and come first
         self._refuse_dtype(kernel, dtype)
+        # The absolute value of a complex number is real.
+        dtype = np.result_type(dtype, *(x for x in bound.operands if np.iscomplexobj(x)))
         operands = tuple(_readable(x, dtype) for x in bound.operands)
         shapes = [(*bound.loop, *shape) for shape, _ in bound.items]
         if not any(map(math.prod, shapes)):

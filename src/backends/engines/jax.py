@@ -57,7 +57,7 @@ class JaxBackend(ForeignBackend):
             name: f"numpy.{name}"
             for name in (
                 *("add", "subtract", "multiply", "divide", "power", "hypot", "sqrt", "exp", "log"),
-                *("sin", "cos", "tanh", "matmul"),
+                *("sin", "cos", "tan", "tanh", "negative", "absolute", "matmul"),
             )
         },
         **{
@@ -66,7 +66,10 @@ class JaxBackend(ForeignBackend):
         },
         **{
             name: f"scipy.special.{name}"
-            for name in ("erf", "erfc", "ndtr", "ndtri", "gammaln", "gamma", "expit")
+            for name in (
+                *("erf", "erfc", "erfinv", "ndtr", "log_ndtr", "ndtri", "gammaln", "gamma"),
+                "expit",
+            )
         },
         "norm_isf": "scipy.special.ndtri",
     }

@@ -32,8 +32,9 @@ class NumexprBackend(ForeignBackend):
         "divide": "a / b",
         "power": "a ** b",
         "hypot": "hypot(a, b)",
+        "negative": "-a",
         "expit": "1 / (1 + exp(-a))",
-        **{name: f"{name}(a)" for name in ("sqrt", "exp", "log", "sin", "cos", "tanh")},
+        **{name: f"{name}(a)" for name in ("sqrt", "exp", "log", "sin", "cos", "tan", "tanh")},
     }
     refused: ClassVar[dict[tuple[str, str], str]] = {
         ("hypot", "f"): "numexpr computes it in float64",

@@ -1,18 +1,47 @@
-"""Backend ``openmp``: linear algebra on `n_jobs` BLAS threads, chosen at run time."""
+"""Backend ``openmp``: NumPy's and SciPy's own loops on a team of threads, or faster loops.
+
+* Elementwise kernels are ufuncs made by the extension ``backends._openmp``: in mode ``exact`` the
+  reference's loop cut over the team, bit for bit the same; in mode ``fast`` SIMD loops of our own
+  where there is one, within a few ULP.
+* Stacks of matrices are cut too, BLAS on one thread each; single matrices have BLAS threads.
+"""
 
 from __future__ import annotations
 
+import os
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from backends import blas
-from backends.backend import Backend, Support, in_one_piece
+from backends.backend import Support, in_one_piece
+from backends.engines import floating
+from backends.engines.chunked import Array, Chunk, ChunkedBackend
+from backends.engines.pool import MIN_WORK, Pool
+from backends.engines.tracing import ufunc_of
+from backends.errors import UnsupportedKernelError
 from backends.kernel import Kernel
 
-__all__ = ["OpenmpBackend"]
+__all__ = ["OpenmpBackend", "load", "make_ufunc"]
+
+#: Matrices a job from which a stack is cut; fewer ones share BLAS threads one after another.
+MATRICES_PER_JOB = 4
+#: Bytes of operands from which results go past the caches, where the caches' size is not known.
+LARGE = 32 * 2**20
 
 
-class OpenmpBackend(Backend):
-    """The BLAS and LAPACK that NumPy calls, on `n_jobs` threads for as long as a kernel runs.
+class OpenmpBackend(ChunkedBackend):
+    """A team of `n_jobs` OpenMP threads.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Threads, with joblib's meaning.
+    mode : {"exact", "fast"}
+        Results bit for bit as NumPy's and SciPy's, or within a few ULP and sooner.
 
     Examples
     --------
@@ -22,27 +51,168 @@ class OpenmpBackend(Backend):
     """
 
     name = "openmp"
+    takes_mode = True
+    min_work = MIN_WORK
+    #: Elements from which loops are cut; 0: as measured.
+    threshold = 0
+    #: Bytes of operands from which results go past the caches; None: the size of the caches.
+    stream_bytes: int | None = None
+
+    def __init__(self, n_jobs: int = -1, *, mode: str = "exact") -> None:
+        super().__init__(n_jobs)
+        self.mode = mode
+        self._ufuncs: dict[Kernel, np.ufunc] = {}
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Give the reason where NumPy's BLAS has no thread count to set."""
-        if blas.library() is None:
-            return (
-                "no BLAS library whose threads can be set is loaded by this NumPy; NumPy's wheels "
-                "(pip install --force-reinstall numpy) bring OpenBLAS, which can"
-            )
+        """Give the reason where there is neither a team of threads nor a BLAS with threads."""
+        engine = load()
+        if isinstance(engine, str) and blas.library() is None:
+            return f"{engine}; nor has this NumPy a BLAS whose threads can be set"
         return None
 
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.name if self.mode == "exact" else f"{self.name} ({self.mode})"
+
     def supports(self, kernel: Kernel) -> Support:
-        """Tell that it has what reaches BLAS, and nothing else."""
+        """Tell that it has what reaches BLAS, and what is one ufunc."""
         if kernel.blas:
-            return True
-        return "openmp sets BLAS threads, so it has the linear algebra only; threads has the rest"
+            if blas.library() is not None:
+                return True
+            return "this NumPy has no BLAS library whose threads can be set"
+        engine = load()
+        if isinstance(engine, str):
+            return engine
+        if ufunc_of(kernel) is None:
+            return "openmp cuts the loop of a ufunc, and the body of this kernel is no single one"
+        return True
 
     def divides(self, kernel: Kernel, *arrays: Any) -> bool:
-        """Tell whether there is more than one BLAS thread to share the work."""
-        return self.n_jobs > 1
+        """Tell whether more than one thread would share the work, or a faster loop does it."""
+        if kernel.blas:
+            return self.n_jobs > 1
+        engine = load()
+        large = max(np.size(x) for x in arrays) >= getattr(engine, "LEAST", 0)
+        return self.mode == "fast" or (self.n_jobs > 1 and large)
+
+    def start(self) -> None:
+        """Begin with no threads; see :meth:`ChunkedBackend.start`."""
+        self._pool = Pool(self.n_jobs)
+
+    def map(
+        self, chunks: list[Chunk], operands: tuple[Any, ...], results: tuple[Array, ...]
+    ) -> list[set[str]]:
+        """Compute pieces of a stack; see :meth:`ChunkedBackend.map`."""
+        return self._pool.map(chunks, operands, results)
+
+    def close(self) -> None:
+        """End the threads that compute stacks; OpenMP keeps its own."""
+        self._pool.close()
 
     def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
-        """Compute with BLAS on `n_jobs` threads; see :meth:`backends.backend.Backend.run`."""
-        return in_one_piece(kernel, arrays, out, blas_threads=self.n_jobs, backend=self.name)
+        """Compute with `n_jobs` threads; see :meth:`backends.backend.Backend.run`."""
+        if kernel.blas:
+            if self.n_jobs > 1 and self._is_stack(kernel, arrays):
+                return super().run(kernel, *arrays, out=out)
+            return in_one_piece(kernel, arrays, out, blas_threads=self.n_jobs, backend=self.name)
+        ufunc = self._ufuncs.get(kernel)
+        if ufunc is None:
+            supported = self.supports(kernel)
+            if supported is not True:
+                raise UnsupportedKernelError(f"{kernel.name}: {supported}")
+            ufunc = make_ufunc(
+                kernel,
+                self.n_jobs,
+                self.mode,
+                threshold=self.threshold,
+                stream_bytes=self.stream_bytes,
+            )
+            self._ufuncs[kernel] = ufunc
+        return in_one_piece(kernel, arrays, out, backend=self.name, function=ufunc)
+
+    def _is_stack(self, kernel: Kernel, arrays: tuple[Any, ...]) -> bool:
+        """Tell whether there are matrices enough for each thread to have some."""
+        matrices = 1
+        for x, core in zip(arrays, kernel.core, strict=False):
+            if isinstance(x, np.ndarray) and x.ndim > core > 0:
+                matrices = max(matrices, int(np.prod(x.shape[: x.ndim - core])))
+        return matrices >= MATRICES_PER_JOB * self.n_jobs
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}, n_jobs={self.n_jobs}, mode={self.mode}>"
+
+
+@cache
+def load() -> ModuleType | str:
+    """Import the extension, or give the reason why it is not there."""
+    try:
+        engine = import_module("backends._openmp")
+    except ModuleNotFoundError:
+        return (
+            "this installation has no OpenMP engine: it was built without a C compiler that knows "
+            "OpenMP. Install one (gcc, or clang with libomp), then: "
+            "pip install --force-reinstall --no-cache-dir --no-binary array-backends array-backends"
+        )
+    except ImportError as error:
+        return f"the OpenMP engine cannot be loaded: {error}"
+    engine.connect(_report, floating.special_errors_wanted)
+    return engine
+
+
+def make_ufunc(
+    kernel: Kernel, n_jobs: int, mode: str, *, threshold: int = 0, stream_bytes: int | None = None
+) -> np.ufunc:
+    """Make the ufunc that computes `kernel` on `n_jobs` threads.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        One whose body is a ufunc.
+    n_jobs : int
+        Threads, at least 1.
+    mode : {"exact", "fast"}
+        The reference's loop, or a faster one where there is one.
+    threshold : int
+        Elements from which it is cut; 0: measured, as calls come.
+    stream_bytes : int, optional
+        Bytes of operands from which results are written past the caches; the size of the caches.
+
+    Examples
+    --------
+    >>> import backends
+    >>> sine = make_ufunc(backends.sin, 2, "exact")
+    >>> sine, sine.types == np.sin.types[:-1]
+    (<ufunc 'sin'>, True)
+    """
+    engine: Any = load()
+    step = ufunc_of(kernel)
+    if step is None:
+        raise ValueError(f"the body of {kernel.name} is no ufunc")
+    ufunc: np.ufunc = engine.ufunc(
+        step.ufunc,
+        n_jobs,
+        fast=kernel.name if mode == "fast" and engine.has_fast(kernel.name) else None,
+        negated=step.negated,
+        special=kernel.family == "special functions",
+        threshold=threshold,
+        stream_bytes=_caches() if stream_bytes is None else stream_bytes,
+    )
+    return ufunc
+
+
+@cache
+def _caches() -> int:
+    """Give the size of the last cache, in bytes."""
+    try:
+        size = os.sysconf("SC_LEVEL3_CACHE_SIZE")
+    except (AttributeError, ValueError, OSError):  # other systems do not tell
+        size = 0
+    return size if size > 0 else LARGE
+
+
+def _report(flags: int, function: str) -> None:
+    """Report floating-point errors by NumPy's flags: what a ufunc's rows raised."""
+    words = list(floating.ERRORS.values())
+    floating.report({word for bit, word in enumerate(words) if flags & 1 << bit}, function)

@@ -45,13 +45,16 @@ class TorchBackend(ForeignBackend):
             name: name
             for name in (
                 *("add", "subtract", "multiply", "divide", "hypot", "sqrt", "exp", "log", "sin"),
-                *("cos", "tanh", "matmul"),
+                *("cos", "tan", "tanh", "negative", "absolute", "matmul"),
             )
         },
         "power": "pow",
         **{f"{name}": f"linalg.{name}" for name in ("inv", "svd", "det", "cholesky", "eigh")},
         "solve": "linalg.solve",
-        **{name: f"special.{name}" for name in ("erf", "erfc", "ndtri", "gammaln", "expit")},
+        **{
+            name: f"special.{name}"
+            for name in ("erf", "erfc", "erfinv", "log_ndtr", "ndtri", "gammaln", "expit")
+        },
         "ndtr": "special.erfc",  # torch.special.ndtr has no digits left in the lower tail
         "norm_isf": "special.ndtri",
     }

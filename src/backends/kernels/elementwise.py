@@ -13,6 +13,7 @@ import numpy as np
 from backends.declare import REAL, REAL_AND_COMPLEX, elementwise
 
 __all__ = [
+    "absolute",
     "add",
     "cos",
     "divide",
@@ -20,10 +21,12 @@ __all__ = [
     "hypot",
     "log",
     "multiply",
+    "negative",
     "power",
     "sin",
     "sqrt",
     "subtract",
+    "tan",
     "tanh",
 ]
 
@@ -170,6 +173,70 @@ def divide(x1: Any, x2: Any, /, *, out: Any = None) -> Any:
     array([0.25, 0.5 ])
     """
     return np.divide(x1, x2, out=out)
+
+
+@elementwise(domain=(-10.0, 10.0), flops=1, precise=lambda mp, x: -x)
+def negative(x: Any, /, *, out: Any = None) -> Any:
+    """Turn the sign, elementwise.
+
+    Parameters
+    ----------
+    x : array_like of number
+        Of any shape.
+    out : ndarray of the same shape, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray or scalar
+        Of the shape and dtype of `x`.
+
+    Raises
+    ------
+    TypeError
+        `x` is not numeric, or boolean, or `out` cannot hold the result's dtype.
+    ValueError
+        `out` has another shape or is read-only.
+
+    Examples
+    --------
+    >>> import backends
+    >>> backends.negative([1.0, -2.0])
+    array([-1.,  2.])
+    """
+    return np.negative(x, out=out)
+
+
+@elementwise(domain=(-10.0, 10.0), flops=1, precise=lambda mp, x: abs(x))
+def absolute(x: Any, /, *, out: Any = None) -> Any:
+    """Take the absolute value, elementwise.
+
+    Parameters
+    ----------
+    x : array_like of number
+        Of any shape.
+    out : ndarray of the same shape, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray or scalar
+        Of the shape of `x`, and of its dtype, or for complex numbers the real one.
+
+    Raises
+    ------
+    TypeError
+        `x` is not numeric, or `out` cannot hold the result's dtype.
+    ValueError
+        `out` has another shape or is read-only.
+
+    Examples
+    --------
+    >>> import backends
+    >>> backends.absolute([1.0, -2.0])
+    array([1., 2.])
+    """
+    return np.absolute(x, out=out)
 
 
 @elementwise(
@@ -352,6 +419,44 @@ def cos(x: Any, /, *, out: Any = None) -> Any:
     array([1.        , 0.87758256])
     """
     return np.cos(x, out=out)
+
+
+@elementwise(
+    domain=(-10.0, 10.0),
+    flops=25,
+    dtypes=REAL_AND_COMPLEX,
+    tolerance=16.0,
+    precise=lambda mp, x: mp.tan(x),
+)
+def tan(x: Any, /, *, out: Any = None) -> Any:
+    """Take the tangent, elementwise.
+
+    Parameters
+    ----------
+    x : array_like of number
+        In radians, of any shape.
+    out : ndarray of the same shape, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray or scalar
+        Of the shape of `x`, floating point or complex.
+
+    Raises
+    ------
+    TypeError
+        `x` is not numeric, or `out` cannot hold the result's dtype.
+    ValueError
+        `out` has another shape or is read-only.
+
+    Examples
+    --------
+    >>> import backends
+    >>> backends.tan([0.0, 1.0])
+    array([0.        , 1.55740772])
+    """
+    return np.tan(x, out=out)
 
 
 @elementwise(

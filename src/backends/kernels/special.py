@@ -10,7 +10,19 @@ from scipy import special
 
 from backends.declare import REAL_AND_COMPLEX, elementwise
 
-__all__ = ["erf", "erfc", "expit", "gamma", "gammaln", "j0", "ndtr", "ndtri", "norm_isf"]
+__all__ = [
+    "erf",
+    "erfc",
+    "erfinv",
+    "expit",
+    "gamma",
+    "gammaln",
+    "j0",
+    "log_ndtr",
+    "ndtr",
+    "ndtri",
+    "norm_isf",
+]
 
 special_function = functools.partial(elementwise, family="special functions")
 
@@ -103,6 +115,42 @@ def erfc(x: Any, /, *, out: Any = None) -> Any:
     return special.erfc(x, out=out)
 
 
+@special_function(domain=(-1.0, 1.0), flops=30, tolerance=64.0, precise=lambda mp, y: mp.erfinv(y))
+def erfinv(y: Any, /, *, out: Any = None) -> Any:
+    """Inverse of the error function, elementwise.
+
+    Parameters
+    ----------
+    y : array_like of real number
+        Of any shape. -1 and 1 give infinities; outside [-1, 1] the result is NaN.
+    out : ndarray of the same shape, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray or scalar
+        Of the shape of `y`, floating point.
+
+    Raises
+    ------
+    TypeError
+        `y` is not a real number, or `out` cannot hold the result's dtype.
+    ValueError
+        `out` has another shape or is read-only.
+
+    References
+    ----------
+    NIST Digital Library of Mathematical Functions, 7.17.
+
+    Examples
+    --------
+    >>> import backends
+    >>> backends.erfinv([0.0, 0.5])
+    array([0.        , 0.47693628])
+    """
+    return special.erfinv(y, out=out)
+
+
 @special_function(
     domain=(-8.0, 8.0),
     flops=40,
@@ -149,6 +197,51 @@ def ndtr(x: Any, /, *, out: Any = None) -> Any:
     array([0.5       , 0.84134475])
     """
     return special.ndtr(x, out=out)
+
+
+@special_function(
+    domain=(-8.0, 8.0),
+    flops=60,
+    tolerance=4096.0,
+    precise=lambda mp, x: mp.log(mp.erfc(-x / mp.sqrt(2)) / 2),
+)
+def log_ndtr(x: Any, /, *, out: Any = None) -> Any:
+    """Logarithm of the distribution function of the standard normal, elementwise.
+
+    Parameters
+    ----------
+    x : array_like of real number
+        Of any shape.
+    out : ndarray of the same shape, optional
+        Where the result goes.
+
+    Returns
+    -------
+    ndarray or scalar
+        Of the shape of `x`, floating point.
+
+    Raises
+    ------
+    TypeError
+        `x` is not a real number, or `out` cannot hold the result's dtype.
+    ValueError
+        `out` has another shape or is read-only.
+
+    Notes
+    -----
+    The tolerance is wide because the reference itself loses digits where the result is small.
+
+    References
+    ----------
+    NIST Digital Library of Mathematical Functions, 7.18 and 8.11.
+
+    Examples
+    --------
+    >>> import backends
+    >>> backends.log_ndtr([0.0, -40.0])
+    array([-6.93147181e-01, -8.04608442e+02])
+    """
+    return special.log_ndtr(x, out=out)
 
 
 @special_function(

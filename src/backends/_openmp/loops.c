@@ -1,0 +1,191 @@
+#include "loops.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "team.h"
+
+/* Elements whose time tells what an element costs, and how often that is looked at: the least
+ * counts, since interruptions only add. */
+enum { PROBE = 1024, PROBES = 8 };
+/* Seconds of work in a piece, at least: taking one takes a hundredth of that. */
+static const double PIECE = 5e-6;
+
+static void negate(char *x, intptr_t n, intptr_t step, int size)
+{
+    /* The sign is in the last byte, or with the other byte order in the first. */
+    const int last = *(const char *)&(const int){1} ? size - 1 : 0;
+    for (intptr_t i = 0; i < n; i++) {
+        x[i * step + last] = (char)(x[i * step + last] ^ 0x80);
+    }
+}
+
+static void exact_loop(char **args, const intptr_t *dimensions, const intptr_t *steps, void *data)
+{
+    const struct loop *loop = data;
+    loop->exact(args, dimensions, steps, loop->exact_data);
+    if (loop->negated) {
+        negate(args[1], dimensions[0], steps[1], loop->sizes[1]);
+    }
+}
+
+static void stream(const struct loop *loop, char **args, intptr_t n, const intptr_t *steps)
+{
+    stream_function *const function =
+        loop->single ? loop->fast->stream_float : loop->fast->stream_double;
+    const int size = loop->sizes[0], out = loop->nin;
+    __attribute__((aligned(64))) double scalar[BLOCK];
+    for (int k = 0; k < loop->nin; k++) {
+        if (steps[k]) {
+            continue;
+        }
+        /* Against a scalar, which is made a block long. */
+        for (int i = 0; i < BLOCK; i++) {
+            memcpy((char *)scalar + i * size, args[k], (size_t)size);
+        }
+        for (intptr_t start = 0; start < n; start += BLOCK) {
+            const void *other = args[1 - k] + start * size;
+            function(k ? other : scalar, k ? scalar : other, args[out] + start * size,
+                     n - start < BLOCK ? n - start : BLOCK);
+        }
+        return;
+    }
+    function(args[0], args[out - 1], args[out], n);
+}
+
+void loop_serially(const struct loop *loop, char **args, intptr_t n, const intptr_t *steps,
+                   bool streams)
+{
+    if (loop->fast && loop->fast->block) {
+        loop->instructions->loop(loop->fast->block, exact_loop, (void *)loop, loop->single,
+                                 streams, args, n, steps);
+    }
+    else if (streams) {
+        stream(loop, args, n, steps);
+    }
+    else {
+        exact_loop(args, &n, steps, (void *)loop);
+    }
+}
+
+struct range {
+    uintptr_t low, high;
+};
+
+static struct range touched(const char *arg, intptr_t n, intptr_t step, int size)
+{
+    const uintptr_t first = (uintptr_t)arg, last = first + (uintptr_t)((n - 1) * step);
+    return step < 0 ? (struct range){last, first + (uintptr_t)size}
+                    : (struct range){first, last + (uintptr_t)size};
+}
+
+bool loop_divides(const struct loop *loop, char **args, intptr_t n, const intptr_t *steps)
+{
+    if (!loop->divisible) {
+        return false;
+    }
+    for (int k = loop->nin; k < loop->nargs; k++) {
+        if (steps[k] < loop->sizes[k] && -steps[k] < loop->sizes[k]) {
+            return false;
+        }
+        const struct range written = touched(args[k], n, steps[k], loop->sizes[k]);
+        for (int j = 0; j < loop->nargs; j++) {
+            const struct range other = touched(args[j], n, steps[j], loop->sizes[j]);
+            const bool same =
+                args[j] == args[k] && steps[j] == steps[k] && loop->sizes[j] == loop->sizes[k];
+            if (j != k && written.low < other.high && other.low < written.high
+                && !(same && j < loop->nin)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool loop_streams(const struct loop *loop, char **args, intptr_t n, const intptr_t *steps)
+{
+    const int out = loop->nin;
+    if (!loop->fast || steps[out] != loop->sizes[out] || loop->nargs != out + 1) {
+        return false;
+    }
+    intptr_t bytes = n * loop->sizes[out], scalars = 0;
+    for (int k = 0; k < out; k++) {
+        if (args[k] == args[out]) {
+            return false; /* what is written is in a cache already */
+        }
+        scalars += !steps[k];
+        bytes += n * (steps[k] < 0 ? -steps[k] : steps[k]);
+        if (!loop->fast->block && steps[k] && steps[k] != loop->sizes[k]) {
+            return false;
+        }
+    }
+    return scalars < (loop->fast->block ? 1 : out) && bytes >= loop->stream_threshold;
+}
+
+static void do_elements(const void *context, ptrdiff_t begin, ptrdiff_t end)
+{
+    const struct call *call = context;
+    char *args[MOST_ARGS];
+    for (int k = 0; k < call->loop->nargs; k++) {
+        args[k] = call->args[k] + begin * call->steps[k];
+    }
+    loop_serially(call->loop, args, end - begin, call->steps, call->streams);
+}
+
+/* Measures what an element costs, on the first of them, which are computed so and again. */
+static void probe(const struct call *call)
+{
+    struct loop *loop = call->loop;
+    char *args[MOST_ARGS];
+    memcpy(args, call->args, sizeof args);
+    const intptr_t n = call->n < PROBE ? call->n : PROBE;
+    const double start = team_clock();
+    loop_serially(loop, args, n, call->steps, false);
+    const double cost = (team_clock() - start) / (double)n;
+    const double least = atomic_load(&loop->cost);
+    if (cost > 0.0 && (least == 0.0 || cost < least)) {
+        atomic_store(&loop->cost, cost);
+        atomic_store(&loop->threshold, (intptr_t)fmin(team_least_work(loop->jobs) / cost, 1e15));
+    }
+}
+
+int call_threads(const struct call *call, intptr_t elements)
+{
+    struct loop *loop = call->loop;
+    if (loop->jobs < 2) {
+        return 1;
+    }
+    if (!loop->fixed_threshold) {
+        bool in_place = false;
+        for (int k = 0; k < loop->nin; k++) {
+            in_place |= call->args[k] == call->args[loop->nin];
+        }
+        /* Not where computing twice would differ. */
+        if (!in_place && atomic_load_explicit(&loop->probes, memory_order_relaxed) < PROBES) {
+            atomic_fetch_add(&loop->probes, 1);
+            probe(call);
+        }
+        const double work = (double)elements * atomic_load(&loop->cost);
+        if (!team_pays(loop->jobs, work)) {
+            return 1;
+        }
+    }
+    return team_take(loop->jobs);
+}
+
+intptr_t loop_piece(const struct loop *loop)
+{
+    const double cost = atomic_load(&((struct loop *)loop)->cost);
+    const intptr_t piece = cost > 0.0 ? (intptr_t)fmin(PIECE / cost, 1e9) : 1;
+    return (piece / CUT + 1) * CUT;
+}
+
+void call_run(const struct call *call, int threads)
+{
+    if (threads < 2) {
+        do_elements(call, 0, call->n);
+    }
+    else {
+        team_run(threads, call->n, loop_piece(call->loop), do_elements, call);
+    }
+}

@@ -1,0 +1,544 @@
+/* The Python side: makes ufuncs whose loops are cut over the team. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
+#include <numpy/arrayobject.h>
+#include <numpy/ufuncobject.h>
+
+#include <omp.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "loops.h"
+#include "team.h"
+
+/* Python functions: report(flags, name) warns or raises as numpy.errstate says, errors_wanted()
+ * tells whether scipy.special is to warn or raise in this thread. */
+static PyObject *report, *errors_wanted;
+static const struct instructions *chosen;
+
+/* Elements below which nobody looks whether a team would pay: it does not, by far. */
+enum { LEAST = 2048 };
+
+/* What NumPy gives every ufunc. */
+static vectorcallfunc numpy_call;
+
+/* SciPy keeps what to do about errors by thread: a worker would not know. */
+static bool must_stay_here(const struct loop *loop)
+{
+    if (!loop->special) {
+        return false;
+    }
+    const PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *wanted = PyObject_CallNoArgs(errors_wanted);
+    const bool stay = wanted != Py_False;
+    if (!wanted) {
+        PyErr_WriteUnraisable(errors_wanted);
+    }
+    Py_XDECREF(wanted);
+    PyGILState_Release(state);
+    return stay;
+}
+
+/* The inner loop of every ufunc made here. */
+static void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp *steps,
+                         void *data)
+{
+    struct loop *loop = data;
+    const npy_intp n = dimensions[0];
+    const bool large = n >= atomic_load_explicit(&loop->threshold, memory_order_relaxed);
+    if (!large || !loop_divides(loop, args, n, steps)) {
+        loop_serially(loop, args, n, steps, false);
+        return;
+    }
+    struct call call = {.loop = loop, .streams = loop_streams(loop, args, n, steps), .n = n};
+    memcpy(call.args, args, (size_t)loop->nargs * sizeof *args);
+    memcpy(call.steps, steps, (size_t)loop->nargs * sizeof *steps);
+    const int threads = must_stay_here(loop) ? 1 : call_threads(&call, n);
+    /* NumPy keeps the interpreter's lock for short loops; a worker may need it. */
+    PyThreadState *thread = threads > 1 && PyGILState_Check() ? PyEval_SaveThread() : NULL;
+    call_run(&call, threads);
+    if (thread) {
+        PyEval_RestoreThread(thread);
+    }
+}
+
+static bool same_shape(PyArrayObject *a, PyArrayObject *b)
+{
+    return PyArray_NDIM(a) == PyArray_NDIM(b)
+           && !memcmp(PyArray_DIMS(a), PyArray_DIMS(b), (size_t)PyArray_NDIM(a) * sizeof(npy_intp));
+}
+
+/* Tells whether NumPy would call the loop row by row, or on what it has copied to a buffer. */
+static bool has_rows(PyArrayObject **operands, int count)
+{
+    bool rows = false;
+    for (int k = 0; k < count; k++) {
+        const bool one_row = PyArray_NDIM(operands[k]) < 2
+                             || (PyArray_IS_C_CONTIGUOUS(operands[k])
+                                 && same_shape(operands[k], operands[0]));
+        rows |= !one_row || !PyArray_ISBEHAVED_RO(operands[k]);
+    }
+    return rows;
+}
+
+/* Finds the loop that takes the operands as they are. */
+static struct loop *loop_for(PyUFuncObject *ufunc, PyArrayObject **operands)
+{
+    for (int i = 0; i < ufunc->ntypes; i++) {
+        struct loop *loop = ufunc->data[i];
+        const char *types = ufunc->types + i * ufunc->nargs;
+        bool fits = ufunc->functions[i] == loop_of_team && loop->divisible;
+        for (int k = 0; fits && k < ufunc->nargs; k++) {
+            PyArrayObject *x = operands[k];
+            fits = !x ? k >= ufunc->nin : PyArray_TYPE(x) == types[k];
+        }
+        if (fits) {
+            return loop;
+        }
+    }
+    return NULL;
+}
+
+/* The iterator that NumPy would use, so that the loop is called with the same strides, and
+ * buffers in the same places. */
+static NpyIter *iterate(PyUFuncObject *ufunc, const struct loop *loop, PyArrayObject **operands)
+{
+    npy_uint32 flags[MOST_ARGS];
+    PyArray_Descr *dtypes[MOST_ARGS];
+    const int nargs = loop->nargs;
+    const char *types = ufunc->types;
+    for (int i = 0; ufunc->data[i] != loop; i++) {
+        types += nargs;
+    }
+    for (int k = 0; k < nargs; k++) {
+        flags[k] = NPY_ITER_ALIGNED | NPY_ITER_NBO;
+        flags[k] |= k < loop->nin ? NPY_ITER_READONLY | NPY_ITER_OVERLAP_ASSUME_ELEMENTWISE
+                                  : NPY_ITER_WRITEONLY | NPY_ITER_ALLOCATE | NPY_ITER_NO_BROADCAST
+                                        | NPY_ITER_NO_SUBTYPE;
+        dtypes[k] = PyArray_DescrFromType(types[k]);
+    }
+    NpyIter *iter = NpyIter_AdvancedNew(
+        nargs, operands,
+        NPY_ITER_EXTERNAL_LOOP | NPY_ITER_ZEROSIZE_OK | NPY_ITER_BUFFERED | NPY_ITER_GROWINNER
+            | NPY_ITER_DELAY_BUFALLOC | NPY_ITER_COPY_IF_OVERLAP | NPY_ITER_RANGED,
+        NPY_KEEPORDER, NPY_EQUIV_CASTING, flags, dtypes, -1, NULL, NULL, 0);
+    for (int k = 0; k < nargs; k++) {
+        Py_DECREF(dtypes[k]);
+    }
+    return iter;
+}
+
+/* Rows, and who computes some of them with which iterator. */
+struct rows {
+    const struct loop *loop;
+    NpyIter **iters;
+    NpyIter_IterNextFunc *next;
+    atomic_bool *failed;
+};
+
+static void do_all(NpyIter *iter, NpyIter_IterNextFunc *next, const struct loop *loop)
+{
+    char **args = NpyIter_GetDataPtrArray(iter);
+    const npy_intp *steps = NpyIter_GetInnerStrideArray(iter);
+    const npy_intp *n = NpyIter_GetInnerLoopSizePtr(iter);
+    do {
+        loop_serially(loop, args, *n, steps, false);
+    } while (next(iter));
+}
+
+static void do_rows(const void *context, ptrdiff_t begin, ptrdiff_t end)
+{
+    const struct rows *rows = context;
+    NpyIter *iter = rows->iters[omp_get_thread_num()];
+    char *error = NULL; /* asked for, so that none is raised without the interpreter's lock */
+    if (NpyIter_ResetToIterIndexRange(iter, begin, end, &error) != NPY_SUCCEED) {
+        atomic_store(rows->failed, true);
+        return;
+    }
+    do_all(iter, rows->next, rows->loop);
+}
+
+/* Computes all that `iter` goes over; false where there is no memory for its buffers. */
+static bool share_rows(NpyIter *iter, struct loop *loop)
+{
+    const npy_intp size = NpyIter_GetIterSize(iter);
+    NpyIter_IterNextFunc *const next = NpyIter_GetIterNext(iter, NULL);
+    if (!next || NpyIter_Reset(iter, NULL) != NPY_SUCCEED) {
+        return false;
+    }
+    struct call first = {.loop = loop, .n = *NpyIter_GetInnerLoopSizePtr(iter)};
+    memcpy(first.args, NpyIter_GetDataPtrArray(iter), (size_t)loop->nargs * sizeof(char *));
+    memcpy(first.steps, NpyIter_GetInnerStrideArray(iter), (size_t)loop->nargs * sizeof(npy_intp));
+    const int threads = must_stay_here(loop) ? 1 : call_threads(&first, size);
+    NPY_BEGIN_THREADS_DEF;
+    if (threads < 2) {
+        NPY_BEGIN_THREADS;
+        do_all(iter, next, loop);
+        NPY_END_THREADS;
+        return true;
+    }
+    NpyIter *iters[threads];
+    atomic_bool failed = false;
+    for (int i = 0; i < threads; i++) {
+        iters[i] = NpyIter_Copy(iter);
+        if (!iters[i]) {
+            atomic_store(&failed, true);
+        }
+    }
+    const struct rows rows = {loop, iters, next, &failed};
+    /* Between NumPy's own calls of the loop; or, where there is one call, within it. */
+    const npy_intp piece = loop_piece(loop), unit = first.n;
+    const npy_intp grain = unit == size ? piece : (piece / unit + 1) * unit;
+    NPY_BEGIN_THREADS;
+    /* Threads that were taken are given back by running. */
+    team_run(threads, atomic_load(&failed) ? 0 : size, grain, do_rows, &rows);
+    NPY_END_THREADS;
+    for (int i = 0; i < threads; i++) {
+        if (iters[i]) {
+            NpyIter_Deallocate(iters[i]);
+        }
+    }
+    return !atomic_load(&failed);
+}
+
+/* Computes what NumPy would compute row by row; NULL without an exception where it should. */
+static PyObject *call_rows(PyUFuncObject *ufunc, PyArrayObject **operands)
+{
+    struct loop *loop = loop_for(ufunc, operands);
+    NpyIter *iter = loop ? iterate(ufunc, loop, operands) : NULL;
+    if (!iter || NpyIter_GetIterSize(iter) == 0) {
+        PyErr_Clear(); /* NumPy says it better */
+        if (iter) {
+            NpyIter_Deallocate(iter);
+        }
+        return NULL;
+    }
+    PyUFunc_clearfperr();
+    const bool computed = share_rows(iter, loop);
+    const int flags = PyUFunc_getfperr();
+    PyObject *result = (PyObject *)operands[loop->nin];
+    result = Py_NewRef(result ? result : (PyObject *)NpyIter_GetOperandArray(iter)[loop->nin]);
+    /* Writes back what was computed in a copy. */
+    const bool ended = NpyIter_Deallocate(iter) == NPY_SUCCEED;
+    if (!computed && !PyErr_Occurred()) {
+        PyErr_NoMemory();
+    }
+    if (computed && ended && flags) {
+        Py_XDECREF(PyObject_CallFunction(report, "is", flags, ufunc->name));
+    }
+    if (PyErr_Occurred()) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+/* What calls the ufuncs made here: as NumPy, but operands of several rows are cut along them. */
+static PyObject *call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    PyUFuncObject *ufunc = (PyUFuncObject *)self;
+    const Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
+    Py_ssize_t given = positional;
+    if (kwnames) {
+        const bool only_out = PyTuple_GET_SIZE(kwnames) == 1 && positional == ufunc->nin
+                              && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0),
+                                                                  "out") == 0;
+        given = only_out ? positional + 1 : 0;
+    }
+    if (given < ufunc->nin || given > ufunc->nin + 1 || ufunc->nout != 1) {
+        return numpy_call(self, args, nargsf, kwnames);
+    }
+    PyArrayObject *operands[MOST_ARGS] = {NULL};
+    double most = 1.0;
+    for (Py_ssize_t k = 0; k < given; k++) {
+        if (k == ufunc->nin && args[k] == Py_None) {
+            given = k;
+            break;
+        }
+        if (!PyArray_CheckExact(args[k])) {
+            return numpy_call(self, args, nargsf, kwnames);
+        }
+        operands[k] = (PyArrayObject *)args[k];
+        most *= (double)PyArray_SIZE(operands[k]);
+    }
+    if (most >= *(const double *)((char *)ufunc->ptr) && has_rows(operands, (int)given)) {
+        PyObject *result = call_rows(ufunc, operands);
+        if (result || PyErr_Occurred()) {
+            return result;
+        }
+    }
+    return numpy_call(self, args, nargsf, kwnames);
+}
+
+static const struct fast *find(const struct fast *functions, const char *name)
+{
+    for (; functions->name; functions++) {
+        if (!strcmp(functions->name, name)) {
+            return functions;
+        }
+    }
+    return NULL;
+}
+
+static bool is_inexact(char type)
+{
+    return PyTypeNum_ISFLOAT(type) || PyTypeNum_ISCOMPLEX(type);
+}
+
+/* Loops of numbers, at least one operand inexact: those of integers may raise exceptions, where
+ * only the caller's thread can. */
+static bool divides(const char *types, int nin, int nargs)
+{
+    bool inexact = false;
+    for (int k = 0; k < nargs; k++) {
+        if (!PyTypeNum_ISNUMBER(types[k]) && !PyTypeNum_ISBOOL(types[k])) {
+            return false;
+        }
+        inexact |= k < nin && is_inexact(types[k]);
+    }
+    return inexact;
+}
+
+static int itemsize(char type)
+{
+    PyArray_Descr *dtype = PyArray_DescrFromType(type);
+    const int size = (int)PyDataType_ELSIZE(dtype);
+    Py_DECREF(dtype);
+    return size;
+}
+
+/* What a ufunc made here owns: fewest elements worth a look, then loops, pointers, types. */
+struct owned {
+    double least;
+    struct loop loops[];
+};
+
+static PyObject *make_ufunc(PyObject *module, PyObject *args, PyObject *keywords)
+{
+    (void)module;
+    static char *names[] = {"original", "n_jobs", "fast",      "negated",
+                            "special",  "threshold", "stream_bytes", NULL};
+    PyObject *given;
+    int jobs, negated = 0, special = 0;
+    const char *fast_name = NULL;
+    Py_ssize_t threshold = 0, stream_bytes = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!i|$zppnn:ufunc", names, &PyUFunc_Type,
+                                     &given, &jobs, &fast_name, &negated, &special, &threshold,
+                                     &stream_bytes)) {
+        return NULL;
+    }
+    PyUFuncObject *original = (PyUFuncObject *)given;
+    const int nargs = original->nargs, count = original->ntypes;
+    if (original->core_enabled || nargs > MOST_ARGS || original->nin < 1) {
+        return PyErr_Format(PyExc_ValueError, "ufunc %s has no elementwise loop", original->name);
+    }
+    const struct fast *fast = NULL;
+    if (fast_name) {
+        fast = find(chosen->functions, fast_name);
+        fast = fast ? fast : find(streams, fast_name);
+        if (!fast) {
+            return PyErr_Format(PyExc_ValueError, "there is no fast %s", fast_name);
+        }
+    }
+    const size_t loops_size = sizeof(struct owned) + (size_t)count * sizeof(struct loop);
+    const size_t data_at = loops_size, functions_at = data_at + (size_t)count * sizeof(void *);
+    const size_t types_at = functions_at + (size_t)count * sizeof(PyUFuncGenericFunction);
+    struct owned *owned = PyArray_malloc(types_at + (size_t)(count * nargs));
+    if (!owned) {
+        return PyErr_NoMemory();
+    }
+    void **data = (void **)((char *)owned + data_at);
+    PyUFuncGenericFunction *functions = (PyUFuncGenericFunction *)((char *)owned + functions_at);
+    char *types = (char *)owned + types_at;
+    owned->least = threshold ? (double)threshold : (double)LEAST;
+    /* Where SciPy wants an integer, it warns of a float that is none, in the loop. */
+    bool wants_integers = false;
+    for (int k = 0; special && k < count * nargs; k++) {
+        wants_integers |= k % nargs < original->nin && PyTypeNum_ISINTEGER(original->types[k]);
+    }
+    int kept = 0;
+    for (int i = 0; i < count; i++) {
+        const char *from = original->types + i * nargs;
+        bool usable = true;
+        for (int k = 0; k < nargs; k++) {
+            usable &= PyTypeNum_ISNUMBER(from[k]) || PyTypeNum_ISBOOL(from[k]);
+        }
+        if (!usable) {
+            continue; /* Python objects, dates and times */
+        }
+        memcpy(types + kept * nargs, from, (size_t)nargs);
+        if (wants_integers || !divides(from, original->nin, nargs)) {
+            functions[kept] = original->functions[i];
+            data[kept++] = original->data[i];
+            continue;
+        }
+        const bool real = from[0] == NPY_DOUBLE || from[0] == NPY_FLOAT;
+        bool alike = real;
+        for (int k = 1; k < nargs; k++) {
+            alike &= from[k] == from[0];
+        }
+        struct loop *loop = &owned->loops[kept];
+        memset(loop, 0, sizeof *loop);
+        loop->exact = (ufunc_loop *)original->functions[i];
+        loop->exact_data = original->data[i];
+        loop->negated = negated;
+        loop->divisible = true;
+        loop->special = special;
+        loop->single = from[0] == NPY_FLOAT;
+        loop->fast = alike ? fast : NULL;
+        loop->instructions = chosen;
+        loop->nin = original->nin;
+        loop->nargs = nargs;
+        for (int k = 0; k < nargs; k++) {
+            loop->sizes[k] = (uint8_t)itemsize(from[k]);
+        }
+        loop->jobs = jobs;
+        loop->fixed_threshold = threshold;
+        loop->stream_threshold = stream_bytes;
+        atomic_init(&loop->threshold, threshold ? threshold : LEAST);
+        functions[kept] = loop_of_team;
+        data[kept++] = loop;
+    }
+    /* None is also the identity of a ufunc that has one but may not be reordered: the difference
+     * is in the number. */
+    PyObject *identity = PyObject_GetAttrString(given, "identity");
+    const int kind = identity && identity != Py_None ? PyUFunc_IdentityValue : original->identity;
+    PyUFuncObject *ufunc =
+        identity ? (PyUFuncObject *)PyUFunc_FromFuncAndDataAndSignatureAndIdentity(
+                       functions, data, types, kept, original->nin, original->nout, kind,
+                       original->name, original->doc, 0, NULL, identity)
+                 : NULL;
+    Py_XDECREF(identity);
+    if (!ufunc) {
+        PyArray_free(owned);
+        return NULL;
+    }
+    /* NumPy's own refuses what is in no loop's types, as the difference of two booleans. */
+    ufunc->type_resolver = original->type_resolver;
+    ufunc->ptr = owned;
+    ufunc->obj = Py_NewRef(original);
+    numpy_call = ufunc->vectorcall;
+    ufunc->vectorcall = call;
+    return (PyObject *)ufunc;
+}
+
+static PyObject *connect(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *reporting, *wanting;
+    if (!PyArg_ParseTuple(args, "OO:connect", &reporting, &wanting)) {
+        return NULL;
+    }
+    Py_XSETREF(report, Py_NewRef(reporting));
+    Py_XSETREF(errors_wanted, Py_NewRef(wanting));
+    Py_RETURN_NONE;
+}
+
+static PyObject *has_fast(PyObject *module, PyObject *name)
+{
+    (void)module;
+    const char *text = PyUnicode_AsUTF8(name);
+    if (!text) {
+        return NULL;
+    }
+    return PyBool_FromLong(find(chosen->functions, text) || find(streams, text));
+}
+
+static PyObject *region(PyObject *module, PyObject *args)
+{
+    (void)module;
+    int jobs;
+    if (!PyArg_ParseTuple(args, "i:region", &jobs)) {
+        return NULL;
+    }
+    return PyFloat_FromDouble(team_region(jobs));
+}
+
+static PyMethodDef methods[] = {
+    {"ufunc", (PyCFunction)(void (*)(void))make_ufunc, METH_VARARGS | METH_KEYWORDS,
+     "ufunc(original, n_jobs, *, fast=None, negated=False, special=False, threshold=0,\n"
+     "      stream_bytes=0)\n--\n\n"
+     "Make a ufunc of `original`'s loops, cut over a team of `n_jobs` threads."},
+    {"connect", connect, METH_VARARGS,
+     "connect(report, errors_wanted)\n--\n\n"
+     "Say who reports floating-point errors, and who knows what SciPy does about its own."},
+    {"has_fast", has_fast, METH_O,
+     "has_fast(name)\n--\n\nTell whether there is a fast loop of that name."},
+    {"region", region, METH_VARARGS,
+     "region(n_jobs)\n--\n\nTime a parallel region in which nothing is done, in seconds."},
+    {NULL, NULL, 0, NULL},
+};
+
+static bool runs(const struct instructions *instructions)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (instructions == &avx512) {
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
+               && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
+               && __builtin_cpu_supports("fma");
+    }
+    if (instructions == &avx2) {
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    }
+#endif
+    return instructions == &baseline;
+}
+
+static int execute(PyObject *module)
+{
+    import_array1(-1);
+    import_umath1(-1);
+    if (team_start()) {
+        PyErr_SetString(PyExc_OSError, "no handler can be registered for fork");
+        return -1;
+    }
+#if defined(__x86_64__)
+    const struct instructions *all[] = {&avx512, &avx2, &baseline};
+#else
+    const struct instructions *all[] = {&baseline};
+#endif
+    const char *wanted = getenv("BACKENDS_SIMD");
+    const int count = (int)(sizeof all / sizeof *all);
+    chosen = NULL;
+    for (int i = 0; i < count && !chosen; i++) {
+        if (runs(all[i]) && (!wanted || !*wanted || !strcmp(wanted, all[i]->name))) {
+            chosen = all[i];
+        }
+    }
+    if (!chosen) {
+        PyErr_Format(PyExc_ImportError,
+                     "BACKENDS_SIMD=%s is not built or does not run here: unset it, or choose "
+                     "baseline%s%s",
+                     wanted, count > 1 && runs(all[count - 2]) ? ", avx2" : "",
+                     count > 2 && runs(all[0]) ? ", avx512" : "");
+        return -1;
+    }
+    if (PyModule_AddIntConstant(module, "LEAST", LEAST)) {
+        return -1;
+    }
+    return PyModule_AddStringConstant(module, "INSTRUCTIONS", chosen->name);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "backends._openmp",
+    .m_doc = "Ufuncs whose loops are cut over an OpenMP team.",
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__openmp(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,251 @@
+#ifdef __linux__
+#define _GNU_SOURCE /* sched_getcpu */
+#endif
+
+#include "team.h"
+
+#include <fenv.h>
+#include <omp.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#ifndef _WIN32
+#include <pthread.h>
+#include <sched.h>
+#endif
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+/* Pieces a thread: a core that is slower or busy then leaves more of them to the others. */
+enum { PIECES_PER_THREAD = 8 };
+/* Looks at the other threads before a thread that waits for them lets others run. */
+enum { LOOKS = 1000 };
+enum { TRIES = 20 };
+
+static atomic_bool forked;
+/* Threads of teams that compute now, their callers counted. */
+static atomic_int taken;
+/* Seconds that a region takes by itself: with threads that wait for work, and with threads that
+ * sleep, a moving average of what was seen. 0: not known yet. */
+static _Atomic double awake_cost, asleep_cost;
+/* When this thread's team last ended. OpenMP has a team for each thread that calls. */
+static _Thread_local double last_end;
+/* Seconds after which threads of a team may sleep; GNU's and LLVM's wait longer. */
+static const double AWAKE = 1e-3;
+
+#ifndef _WIN32
+static void in_forked_child(void)
+{
+    atomic_store(&forked, true);
+}
+#endif
+
+int team_start(void)
+{
+#ifndef _WIN32
+    return pthread_atfork(NULL, NULL, in_forked_child);
+#else
+    return 0;
+#endif
+}
+
+double team_clock(void)
+{
+    return omp_get_wtime();
+}
+
+int team_take(int wanted)
+{
+    if (wanted < 2 || atomic_load_explicit(&forked, memory_order_relaxed) || omp_in_parallel()) {
+        return 1;
+    }
+    const int most = omp_get_max_threads();
+    if (wanted > most) {
+        wanted = most;
+    }
+    /* More than there are cores only where that was asked for. */
+    const int cores = omp_get_num_procs();
+    const int budget = wanted > cores ? wanted : cores;
+    int now = atomic_load(&taken), granted;
+    do {
+        granted = budget - now < wanted ? budget - now : wanted;
+        if (granted < 2) {
+            return 1;
+        }
+    } while (!atomic_compare_exchange_weak(&taken, &now, now + granted));
+    return granted;
+}
+
+#ifdef __linux__
+/* Where a team's caller computes, so that its workers compute elsewhere. */
+struct place {
+    int cpu;
+    pid_t thread;
+};
+
+static struct place here(void)
+{
+    const bool theirs = omp_get_proc_bind() != omp_proc_bind_false;
+    return (struct place){theirs ? -1 : sched_getcpu(), (pid_t)syscall(SYS_gettid)};
+}
+
+/* A worker that slept may wake on the very core where its caller computes, and stay there for
+ * milliseconds while another core idles (`python benchmarks/openmp.py team` measures it). Where the user
+ * has bound threads to cores (OMP_PROC_BIND), that stands. */
+static void keep_off(struct place caller)
+{
+    static _Thread_local int kept_off = -1;
+    cpu_set_t allowed;
+    if (caller.cpu < 0 || caller.cpu == kept_off
+        || sched_getaffinity(caller.thread, sizeof allowed, &allowed)) {
+        return;
+    }
+    CPU_CLR((size_t)caller.cpu, &allowed);
+    if (CPU_COUNT(&allowed) > 0 && !sched_setaffinity(0, sizeof allowed, &allowed)) {
+        kept_off = caller.cpu;
+    }
+}
+#else
+struct place {
+    int cpu;
+};
+
+static struct place here(void)
+{
+    return (struct place){-1};
+}
+
+static void keep_off(struct place caller)
+{
+    (void)caller;
+}
+#endif
+
+static void let_others_run(void)
+{
+#ifndef _WIN32
+    sched_yield();
+#endif
+}
+
+void team_run(int threads, ptrdiff_t length, ptrdiff_t grain, team_work *work, const void *context)
+{
+    const ptrdiff_t grains = (length + grain - 1) / grain;
+    ptrdiff_t pieces = (ptrdiff_t)threads * PIECES_PER_THREAD;
+    /* Each piece at least a grain, and as even as grains allow. */
+    if (pieces > grains) {
+        pieces = grains;
+    }
+    atomic_ptrdiff_t next = 0;
+    atomic_int raised = 0, done = 0;
+    const struct place caller = here();
+    const double start = team_clock();
+    const bool awake = start - last_end < AWAKE;
+    _Atomic double late = 0.0;
+    fenv_t environment;
+    fegetenv(&environment);
+    const int before = fetestexcept(FE_ALL_EXCEPT);
+
+#pragma omp parallel num_threads(threads)
+    {
+        const bool is_caller = omp_get_thread_num() == 0;
+        if (!is_caller) {
+            if (!awake) {
+                atomic_store(&late, team_clock() - start);
+            }
+            keep_off(caller);
+        }
+        fesetenv(&environment);
+        feclearexcept(FE_ALL_EXCEPT);
+        ptrdiff_t piece;
+        while ((piece = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed)) < pieces) {
+            const ptrdiff_t begin = grains * piece / pieces * grain;
+            ptrdiff_t end = grains * (piece + 1) / pieces * grain;
+            if (end > length) {
+                end = length;
+            }
+            work(context, begin, end);
+        }
+        atomic_fetch_or_explicit(&raised, fetestexcept(FE_ALL_EXCEPT), memory_order_relaxed);
+        atomic_fetch_add(&done, 1);
+        /* Here and not at the region's end, where OpenMP spins for milliseconds without letting
+         * a worker run that woke on this core. */
+        const int all = omp_get_num_threads();
+        for (int looks = 0; is_caller && atomic_load(&done) < all; looks++) {
+            if (looks >= LOOKS) {
+                let_others_run();
+            }
+        }
+    }
+
+    feclearexcept(FE_ALL_EXCEPT);
+    feraiseexcept(before | atomic_load(&raised));
+    atomic_fetch_sub(&taken, threads);
+    if (!awake) {
+        const double cost = atomic_load(&asleep_cost), seen = atomic_load(&late);
+        atomic_store(&asleep_cost, cost > 0.0 ? 0.75 * cost + 0.25 * seen : seen);
+    }
+    last_end = team_clock();
+}
+
+static void nothing(const void *context, ptrdiff_t begin, ptrdiff_t end)
+{
+    (void)context, (void)begin, (void)end;
+}
+
+double team_region(int wanted)
+{
+    const int threads = team_take(wanted);
+    if (threads < 2) {
+        return 0.0;
+    }
+    const double start = team_clock();
+    team_run(threads, threads, 1, nothing, NULL);
+    return team_clock() - start;
+}
+
+/* The best of some tries. */
+static double measure_awake(int wanted)
+{
+    double best = 0.0;
+    for (int i = 0; i < TRIES; i++) {
+        const double took = team_region(wanted);
+        best = took > 0.0 && (best == 0.0 || took < best) ? took : best;
+    }
+    return best;
+}
+
+/* Work for which half of what sharing saves is spent on sharing. */
+static double least_work(int wanted, double cost)
+{
+    return 2.0 * cost * wanted / (wanted - 1);
+}
+
+double team_least_work(int wanted)
+{
+    double cost = atomic_load(&awake_cost);
+    if (cost == 0.0) {
+        cost = measure_awake(wanted);
+        atomic_store(&awake_cost, cost);
+    }
+    return least_work(wanted, cost);
+}
+
+bool team_pays(int wanted, double seconds)
+{
+    if (seconds < team_least_work(wanted)) {
+        return false;
+    }
+    if (last_end > 0.0 && team_clock() - last_end < AWAKE) {
+        return true;
+    }
+    const double cost = atomic_load(&asleep_cost);
+    if (seconds >= least_work(wanted, cost)) {
+        return true;
+    }
+    /* An estimate that was unlucky is not kept for ever. */
+    atomic_store(&asleep_cost, 0.98 * cost);
+    return false;
+}

@@ -1,0 +1,88 @@
+"""A pool of threads that computes chunks side by side and stays alive between calls."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from backends.engines.chunked import Array, Chunk, compute
+
+__all__ = ["MIN_WORK", "Pool"]
+
+#: Least work in a chunk, in flops plus bytes moved. Handing a chunk to a thread and hearing back
+#: takes tens of microseconds; a chunk of this work takes some hundreds. `backends bench add sin
+#: gammaln --backend threads --size 30000,60000,120000` shows where it begins to pay.
+MIN_WORK = 2.0**20
+
+
+class Pool:
+    """A pool of `n_jobs` threads, the caller's counted, which computes too."""
+
+    def __init__(self, n_jobs: int) -> None:
+        self.n_jobs = n_jobs
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def map(
+        self, chunks: list[Chunk], operands: tuple[Any, ...], results: tuple[Array, ...]
+    ) -> list[set[str]]:
+        """Compute the chunks, in this thread too; see :meth:`ChunkedBackend.map`."""
+        left = deque(chunks)
+
+        def work() -> list[set[str]]:
+            errors = []
+            while left:
+                try:
+                    chunk = left.popleft()
+                except IndexError:  # another thread took the last one
+                    break
+                errors.append(compute(chunk, operands, results))
+            return errors
+
+        others: list[Future[list[set[str]]]] = []
+        try:
+            for _ in range(min(self.n_jobs, len(chunks)) - 1):
+                # In a copy of the caller's context: a kernel inside a kernel is configured alike.
+                call = partial(copy_context().run, work)
+                others.append(self._submit(call))
+            errors = work()
+            for other in others:
+                # One that has not begun has nothing left to do.
+                if not other.cancel():
+                    errors += other.result()
+            return errors
+        finally:
+            # On an error or Ctrl-C no thread may go on writing to arrays the caller owns again.
+            left.clear()
+            _end(others)
+
+    def close(self) -> None:
+        """End the threads."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
+
+    def _submit(self, work: Callable[[], list[set[str]]]) -> Future[list[set[str]]]:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.n_jobs - 1, thread_name_prefix="backends")
+            return self._pool.submit(work)
+
+
+def _end(futures: list[Future[list[set[str]]]]) -> None:
+    """Wait for what has begun, also through Ctrl-C, which is raised then."""
+    interrupted = False
+    while True:
+        try:
+            wait([future for future in futures if not future.cancel()])
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
