@@ -16,6 +16,8 @@ __all__ = ["FILE", "Layer", "environment", "file", "make_layer"]
 FILE = "backends.toml"
 KEYS = ("backend", "n_jobs", "device", "mode", "kernels")
 MODES = ("exact", "fast")
+#: Read by the extension of backend openmp, when it is loaded.
+SIMD = "BACKENDS_SIMD"
 
 
 class Layer(NamedTuple):
@@ -107,7 +109,7 @@ def environment() -> tuple[Layer, ...]:
             elif known[variable] == "device" and value.isdecimal():
                 setting = int(value)
             layers.append(make_layer(source, {known[variable]: setting}))
-        elif variable.startswith("BACKENDS_") and variable not in known:
+        elif variable.startswith("BACKENDS_") and variable not in (*known, SIMD):
             text = suggest(variable, known, what="setting")
             if "did you mean" in text:
                 warnings.warn(f"environment: {text}", stacklevel=users_level())

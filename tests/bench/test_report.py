@@ -381,6 +381,15 @@ def test_the_choice_is_a_valid_file_for_this_package():
     assert layer.kernels == settings["kernels"]
 
 
+def test_the_choice_of_a_fast_mode_names_backend_and_mode():
+    rows = row("sin", timed("openmp", 1.9), timed("openmp (fast)", 12.0))
+    settings = tomllib.loads(snippet(shown(record(rows))))
+    assert settings["mode"] == "fast"
+    assert settings["kernels"] == {"sin": "openmp"}
+    layer = sources.make_layer("backends.toml", settings)
+    assert (layer.mode, layer.kernels) == ("fast", {"sin": "openmp"})
+
+
 def test_where_numpy_wins_everywhere_there_is_nothing_to_choose():
     text = shown(record(row("sin", timed("threads", 0.9)), row("add", timed("threads", 1.0))))
     assert "Nothing beats numpy" in text

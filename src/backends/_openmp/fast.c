@@ -48,7 +48,8 @@ static void scatter(char *to, intptr_t step, const char *from, int n, int size, 
     }
 }
 
-/* Rounds a block to float32, and adds to `rest` what that makes infinite or subnormal. */
+/* Rounds a block to float32, and adds to `rest` what that makes infinite or subnormal: the exact
+ * loop knows whether to warn of it. */
 static int round_block(double *restrict y, float *restrict z, int n, uint16_t *restrict rest,
                        int count)
 {
@@ -98,6 +99,7 @@ static void loop(block_function *block, ufunc_loop *exact, void *exact_data, boo
             gather((char *)x, from, steps[0], length, size);
         }
         int count = block(operand, y, length, rest);
+        const int others = count;
         char *result = (char *)y;
         if (single) {
             count = round_block(y, single_y, length, rest, count);
@@ -114,7 +116,7 @@ static void loop(block_function *block, ufunc_loop *exact, void *exact_data, boo
             flags_restore(flags);
             exact(rest_args, &rest_count, rest_steps, exact_data);
             flags = flags_save();
-            for (int i = 0; i < count; i++) {
+            for (int i = 0; i < others; i++) {
                 memcpy(result + rest[i] * size, (char *)rest_y + i * size, (size_t)size);
             }
         }

@@ -19,7 +19,9 @@ static inline void flags_restore(status_flags flags)
 {
     /* The barrier keeps arithmetic on its side of the write. */
     __asm__ volatile("" ::: "memory");
-    _mm_setcsr(flags);
+    if (_mm_getcsr() != flags) { /* reading is a quarter of the price */
+        _mm_setcsr(flags);
+    }
 }
 #else
 #include <fenv.h>

@@ -34,23 +34,10 @@ static inline double atanh_rest(double z)
     return FMA(z4, FMA(z2, p67, p45), FMA(z2, p23, p01));
 }
 
-/* log(x) for normal positive x in two parts: 2 atanh(s) = f - f^2 / 2 + s f^2 / 2 + 2 s^3 / 3
- * + ..., and all after f is below 0.1, so that half a unit of error in it counts little. */
-static inline double log_two_parts(double x, double *rest)
-{
-    double k;
-    const double f = log_reduce(x, &k);
-    const double s = f / (2.0 + f), z = s * s, half = 0.5 * f;
-    const double big = k * LN2_HEAD, head = big + f; /* |big| > |f| or big is 0 */
-    const double tail = FMA(k, LN2_TAIL, sum_error(big, f, head));
-    *rest = FMA(-half, f, FMA(s, FMA(2.0 * z, atanh_rest(z), half * f), tail));
-    return head;
-}
-
 static inline double gammaln_stirling(double x)
 {
     double log_rest;
-    const double log_head = log_two_parts(x, &log_rest);
+    const double log_head = log_sum(x, &log_rest);
     /* (x - 1/2) (log x - 1) is not negative from e on: no cancellation. */
     const double a = x - 0.5;
     return FMA(a, log_head - 1.0, FMA(a, log_rest, STIRLING_HEAD + stirling_rest(x)));
@@ -71,7 +58,7 @@ static inline double gammaln_small(double x)
 {
     double divisor, divisor_rest, log_rest;
     const double t = about_two(x, &divisor, &divisor_rest);
-    const double log_head = log_two_parts(divisor, &log_rest);
+    const double log_head = log_sum(divisor, &log_rest);
     const double t2 = t * t, t4 = t2 * t2, t8 = t4 * t4;
     const double p12 = FMA(LOG_GAMMA_2, t, LOG_GAMMA_1), p34 = FMA(LOG_GAMMA_4, t, LOG_GAMMA_3);
     const double p56 = FMA(LOG_GAMMA_6, t, LOG_GAMMA_5), p78 = FMA(LOG_GAMMA_8, t, LOG_GAMMA_7);
@@ -183,8 +170,42 @@ static inline double gamma_small(double x)
         return count;                                                                             \
     }
 
-GAMMA_BLOCK_FUNCTION(gammaln_block, gammaln_stirling, gammaln_small, 0x1p-1022, 0x1p1014)
+GAMMA_BLOCK_FUNCTION(gammaln_ordinary, gammaln_stirling, gammaln_small, 0x1p-1022, 0x1p1014)
 /* From 2^-960 on the error terms of products are normal. */
-GAMMA_BLOCK_FUNCTION(gamma_block, gamma_stirling, gamma_small, 0x1p-960, 171.6)
+GAMMA_BLOCK_FUNCTION(gamma_ordinary, gamma_stirling, gamma_small, 0x1p-960, 171.6)
+
+static inline double gammaln_extreme(double x)
+{
+    const double size = magnitude(x);
+    if (size > 0.0 && size < 0x1p-1022) {
+        return 64.0 * (LN2_HEAD + LN2_TAIL) - log_value(0x1p64 * size); /* log(1 / |x|) */
+    }
+    if (x > 0x1p1014) {
+        /* Stirling's formula halved, of which no part overflows unless the whole does. */
+        double log_rest;
+        const double log_head = log_sum(x, &log_rest), half = 0.5 * x;
+        return 2.0 * FMA(half, log_head - 1.0, half * log_rest);
+    }
+    return NOT_HERE;
+}
+
+static int gammaln_block(const double *restrict x, double *restrict y, int n,
+                         uint16_t *restrict rest)
+{
+    return look_again(gammaln_extreme, x, y, rest, gammaln_ordinary(x, y, n, rest));
+}
+
+static inline double gamma_extreme(double x)
+{
+    if (x > 171.6 && x < 171.63) {
+        return gamma_stirling(x); /* overflows, but not past NaN */
+    }
+    return x > 0.0 && x < 0x1p-960 ? 1.0 / x : NOT_HERE; /* 1 / x - 0.577... for small x */
+}
+
+static int gamma_block(const double *restrict x, double *restrict y, int n, uint16_t *restrict rest)
+{
+    return look_again(gamma_extreme, x, y, rest, gamma_ordinary(x, y, n, rest));
+}
 
 #endif

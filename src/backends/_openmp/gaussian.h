@@ -83,21 +83,12 @@ static inline double tail_factor(const double *c, double c0_rest, double shift, 
     return v;
 }
 
-/* exp(hi + lo) (v + v_lo) where that is normal: exp_of_sum without a rounding in between. */
-static inline double exp_product(double hi, double lo, double v, double v_lo)
+/* 2^lift exp(hi + lo) (v + v_lo) where that is normal. */
+static inline double exp_product(double hi, double lo, double v, double v_lo, double lift)
 {
-    const double t = FMA(hi, LOG2_E, MAGIC);
-    const double n = t - MAGIC;
-    const double r = FMA(-n, LN2_HEAD, hi); /* exact */
-    const double r_lo = FMA(-n, LN2_TAIL, lo);
-    const double s = r + r_lo, s2 = s * s, s4 = s2 * s2;
-    const double p01 = FMA(EXP_1, s, EXP_0), p23 = FMA(EXP_3, s, EXP_2);
-    const double p45 = FMA(EXP_5, s, EXP_4), p67 = FMA(EXP_7, s, EXP_6);
-    const double p89 = FMA(EXP_9, s, EXP_8);
-    const double p = FMA(FMA(s4, p89, FMA(s2, p67, p45)), s4, FMA(s2, p23, p01));
-    const double head = 1.0 + r, tail = sum_error(1.0, r, head) + FMA(s2, p, r_lo);
-    const double y = FMA(head, v, FMA(tail, v, head * v_lo));
-    return from_bits(bits_of(y) + (bits_of(t) << 52));
+    double tail, power;
+    const double head = exp_parts(hi, lo, lift, &tail, &power);
+    return times_power(FMA(head, v, FMA(tail, v, head * v_lo)), power);
 }
 
 static inline double erfc_value(double x)
@@ -106,17 +97,11 @@ static inline double erfc_value(double x)
     double hi, lo, v_lo;
     const double v = tail_factor(ERFC, ERFC_0_REST, 4.0, 0.15625, 2.0, 48.0, a, square,
                                  product_error(a, a, square), &hi, &lo, &v_lo);
-    const double y = exp_product(hi, lo, v, v_lo);
-    return x < 0.0 ? 2.0 - (a < 7.0 ? y : 0.0) : y;
+    const double y = a < 28.0 ? exp_product(hi, lo, v, v_lo, LIFT) * LOWER : 0.0;
+    return x < 0.0 ? 2.0 - y : y;
 }
 
-/* Beyond, erfc is not normal. */
-static inline int erfc_good(double x)
-{
-    return x < 26.543;
-}
-
-BLOCK_FUNCTION(erfc_block, erfc_value, erfc_good)
+BLOCK_FUNCTION(erfc_block, erfc_value, is_number)
 
 static inline double ndtr_tail(double a, double *hi, double *lo, double *v_lo)
 {
@@ -130,17 +115,11 @@ static inline double ndtr_value(double x)
     const double a = magnitude(x);
     double hi, lo, v_lo;
     const double v = ndtr_tail(a, &hi, &lo, &v_lo);
-    const double y = exp_product(hi, lo, v, v_lo);
-    return x > 0.0 ? 1.0 - (a < 9.0 ? y : 0.0) : y;
+    const double y = a < 39.0 ? exp_product(hi, lo, v, v_lo, LIFT) * LOWER : 0.0;
+    return x > 0.0 ? 1.0 - y : y;
 }
 
-/* Beyond, ndtr is not normal. */
-static inline int ndtr_good(double x)
-{
-    return x > -37.519;
-}
-
-BLOCK_FUNCTION(ndtr_block, ndtr_value, ndtr_good)
+BLOCK_FUNCTION(ndtr_block, ndtr_value, is_number)
 
 /* log(z + z_lo) + hi + lo, where far out on the left z is the factor of the tail, else the
  * distribution function. */
@@ -148,7 +127,7 @@ static inline double log_ndtr_value(double x)
 {
     double hi, lo, v_lo;
     const double v = ndtr_tail(magnitude(x), &hi, &lo, &v_lo);
-    const double q = exp_product(hi, lo, v, v_lo);
+    const double q = exp_product(hi, lo, v, v_lo, 0.0);
     const double r = 1.0 - q, r_lo = sum_error(1.0, -q, r);
     const double near = x < 0.0 ? q : r, near_lo = x < 0.0 ? 0.0 : r_lo;
     const double z = x < -1.0 ? v : near, z_lo = x < -1.0 ? v_lo : near_lo;
@@ -156,13 +135,25 @@ static inline double log_ndtr_value(double x)
     return x < -1.0 ? hi + y : y;
 }
 
-/* On the left until x^2 has no exact error (-2e150), on the right until log_ndtr is not normal. */
+/* On the left until x^2 has no exact error (-2e150), on the right until what is to be the error of
+ * 1 - q is not normal. */
 static inline int log_ndtr_good(double x)
 {
     return magnitude(x < 0.0 ? 0x1p-494 * x : x) < 37.519;
 }
 
-BLOCK_FUNCTION(log_ndtr_block, log_ndtr_value, log_ndtr_good)
+BLOCK_FUNCTION(log_ndtr_ordinary, log_ndtr_value, log_ndtr_good)
+
+static inline double log_ndtr_extreme(double x)
+{
+    return x > 37.0 ? -ndtr_value(-x) : NOT_HERE;
+}
+
+static int log_ndtr_block(const double *restrict x, double *restrict y, int n,
+                          uint16_t *restrict rest)
+{
+    return look_again(log_ndtr_extreme, x, y, rest, log_ndtr_ordinary(x, y, n, rest));
+}
 
 /* The centres of the inverses end at |2 p - 1| = 0.85. */
 #define CENTRE 0.425
@@ -173,23 +164,6 @@ static inline double centre_quotient(const double *upper, const double *lower, d
     const double n = FMA(upper[9], z8, terms_8(upper + 1, z, z2, z4));
     const double d = terms_8(lower + 1, z, z2, z4);
     return FMA(z, n, upper[0]) / FMA(z, d, 1.0);
-}
-
-/* log(x) for x < 1/2 as a sum of the returned double and *lo: log_value before its last sum. */
-static inline double log_sum(double x, double *lo)
-{
-    double k;
-    const double f = log_reduce(x, &k);
-    const double s = f / (2.0 + f);
-    const double z = s * s, z2 = z * z;
-    const double p01 = FMA(LOG_1, z, LOG_0), p23 = FMA(LOG_3, z, LOG_2);
-    const double p46 = FMA(z2, LOG_6, FMA(LOG_5, z, LOG_4));
-    const double p = FMA(z2, FMA(z2, p46, p23), p01);
-    const double half = 0.5 * f;
-    const double big = k * LN2_HEAD, head = big + f;
-    const double tail = FMA(k, LN2_TAIL, sum_error(big, f, head));
-    *lo = FMA(-half, f, FMA(s * z, p, FMA(s, half * f, tail)));
-    return head;
 }
 
 /* r = sqrt(-2 log(p) - 2), what rounding took from it, and w = 1 / (r + shift). */

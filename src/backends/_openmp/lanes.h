@@ -8,8 +8,8 @@
  * - integers are uint64_t, as wide as the lanes, and only added, and-ed, or-ed, xor-ed and
  *   shifted logically: AVX2 has no more; between integers and doubles go MAGIC sums, not casts;
  * - what depends on a comparison of doubles is chosen among doubles: SSE2 blends nothing else;
- * - what a lane cannot do (NaN, infinities, huge arguments, results that are not normal) it leaves
- *   to NumPy's or SciPy's own loop, which gives the value and the warning that the user knows;
+ * - what a lane cannot do (NaN, domain errors, overflow, whatever NumPy warns of) it leaves to
+ *   NumPy's or SciPy's own loop, which gives the value and the warning that the user knows;
  * - status flags raised here are thrown away: compute what you like in lanes that lose.
  */
 #ifndef BACKENDS_LANES_H

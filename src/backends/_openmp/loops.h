@@ -49,6 +49,7 @@ struct loop {
     ufunc_loop *exact;
     void *exact_data;
     bool negated;    /* whether the result's sign is to be turned: norm_isf is -ndtri */
+    bool plain;      /* whether the exact loop does all that is small */
     bool divisible;  /* whether its elements may be computed side by side */
     bool special;    /* whether it is SciPy's, which reports errors in its own way */
     bool single;     /* float32, where there is a fast loop */

@@ -48,8 +48,16 @@ static void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp
 {
     struct loop *loop = data;
     const npy_intp n = dimensions[0];
-    const bool large = n >= atomic_load_explicit(&loop->threshold, memory_order_relaxed);
-    if (!large || !loop_divides(loop, args, n, steps)) {
+    if (n < atomic_load_explicit(&loop->threshold, memory_order_relaxed)) {
+        if (loop->plain) {
+            loop->exact(args, dimensions, steps, loop->exact_data);
+        }
+        else {
+            loop_serially(loop, args, n, steps, false);
+        }
+        return;
+    }
+    if (!loop_divides(loop, args, n, steps)) {
         loop_serially(loop, args, n, steps, false);
         return;
     }
@@ -69,19 +77,6 @@ static bool same_shape(PyArrayObject *a, PyArrayObject *b)
 {
     return PyArray_NDIM(a) == PyArray_NDIM(b)
            && !memcmp(PyArray_DIMS(a), PyArray_DIMS(b), (size_t)PyArray_NDIM(a) * sizeof(npy_intp));
-}
-
-/* Tells whether NumPy would call the loop row by row, or on what it has copied to a buffer. */
-static bool has_rows(PyArrayObject **operands, int count)
-{
-    bool rows = false;
-    for (int k = 0; k < count; k++) {
-        const bool one_row = PyArray_NDIM(operands[k]) < 2
-                             || (PyArray_IS_C_CONTIGUOUS(operands[k])
-                                 && same_shape(operands[k], operands[0]));
-        rows |= !one_row || !PyArray_ISBEHAVED_RO(operands[k]);
-    }
-    return rows;
 }
 
 /* Finds the loop that takes the operands as they are. */
@@ -235,8 +230,15 @@ static PyObject *call_rows(PyUFuncObject *ufunc, PyArrayObject **operands)
     return result;
 }
 
-/* What calls the ufuncs made here: as NumPy, but operands of several rows are cut along them. */
-static PyObject *call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+/* What a ufunc made here owns: fewest elements worth a look, then loops, pointers, types. */
+struct owned {
+    double least;
+    struct loop loops[];
+};
+
+/* Calls as NumPy, but where that would call the loop row by row, or on what it has copied to a
+ * buffer, the rows are shared. */
+static PyObject *call_with_rows(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     PyUFuncObject *ufunc = (PyUFuncObject *)self;
     const Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
@@ -250,26 +252,50 @@ static PyObject *call(PyObject *self, PyObject *const *args, size_t nargsf, PyOb
     if (given < ufunc->nin || given > ufunc->nin + 1 || ufunc->nout != 1) {
         return numpy_call(self, args, nargsf, kwnames);
     }
-    PyArrayObject *operands[MOST_ARGS] = {NULL};
-    double most = 1.0;
+    PyArrayObject *operands[MOST_ARGS];
+    bool rows = false;
     for (Py_ssize_t k = 0; k < given; k++) {
-        if (k == ufunc->nin && args[k] == Py_None) {
+        if (!PyArray_CheckExact(args[k])) {
+            if (k < ufunc->nin || args[k] != Py_None) {
+                return numpy_call(self, args, nargsf, kwnames);
+            }
             given = k;
             break;
         }
-        if (!PyArray_CheckExact(args[k])) {
-            return numpy_call(self, args, nargsf, kwnames);
-        }
-        operands[k] = (PyArrayObject *)args[k];
-        most *= (double)PyArray_SIZE(operands[k]);
+        PyArrayObject *x = operands[k] = (PyArrayObject *)args[k];
+        rows |= !PyArray_ISBEHAVED_RO(x)
+                || (PyArray_NDIM(x) > 1
+                    && !(PyArray_IS_C_CONTIGUOUS(x) && same_shape(x, operands[0])));
     }
-    if (most >= *(const double *)((char *)ufunc->ptr) && has_rows(operands, (int)given)) {
-        PyObject *result = call_rows(ufunc, operands);
-        if (result || PyErr_Occurred()) {
-            return result;
+    if (rows) {
+        double most = 1.0; /* elements of the result, at most */
+        for (Py_ssize_t k = 0; k < given; k++) {
+            most *= (double)PyArray_SIZE(operands[k]);
+        }
+        if (most >= ((const struct owned *)ufunc->ptr)->least) {
+            if (given == ufunc->nin) {
+                operands[given] = NULL; /* to be made */
+            }
+            PyObject *result = call_rows(ufunc, operands);
+            if (result || PyErr_Occurred()) {
+                return result;
+            }
         }
     }
     return numpy_call(self, args, nargsf, kwnames);
+}
+
+/* What calls the ufuncs made here. Small arrays must notice nothing of it. */
+static PyObject *call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    const Py_ssize_t given = PyVectorcall_NARGS(nargsf);
+    bool one_row = !kwnames;
+    for (Py_ssize_t k = 0; one_row && k < given; k++) {
+        PyArrayObject *x = (PyArrayObject *)args[k];
+        one_row = !PyArray_CheckExact(args[k]) || (PyArray_NDIM(x) < 2 && PyArray_ISBEHAVED_RO(x));
+    }
+    return one_row ? numpy_call(self, args, nargsf, kwnames)
+                   : call_with_rows(self, args, nargsf, kwnames);
 }
 
 static const struct fast *find(const struct fast *functions, const char *name)
@@ -308,12 +334,6 @@ static int itemsize(char type)
     Py_DECREF(dtype);
     return size;
 }
-
-/* What a ufunc made here owns: fewest elements worth a look, then loops, pointers, types. */
-struct owned {
-    double least;
-    struct loop loops[];
-};
 
 static PyObject *make_ufunc(PyObject *module, PyObject *args, PyObject *keywords)
 {
@@ -385,6 +405,7 @@ static PyObject *make_ufunc(PyObject *module, PyObject *args, PyObject *keywords
         loop->exact_data = original->data[i];
         loop->negated = negated;
         loop->divisible = true;
+        loop->plain = !negated && !(alike && fast && fast->block);
         loop->special = special;
         loop->single = from[0] == NPY_FLOAT;
         loop->fast = alike ? fast : NULL;

@@ -34,6 +34,9 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 #: Chunks a job: some cores are slower or busier than others, and small chunks even that out.
 CHUNKS_PER_JOB = 4
+#: The same for stacks of matrices: np.linalg computes into new memory, which is not new any more
+#: where many small chunks follow each other (`python benchmarks/openmp.py stacks`).
+STACK_CHUNKS_PER_JOB = 64
 
 _worker = threading.local()
 
@@ -172,7 +175,9 @@ class ChunkedBackend(Backend):
         moved += sum(x.nbytes for x in bound.operands if isinstance(x, np.ndarray))
         work = kernel.flops(*bound.operands) + moved
         # One matrix is cut once a job: each piece packs the other factor again.
-        most = self.n_jobs * (CHUNKS_PER_JOB if items > 1 or not kernel.rows else 1)
+        most = self.n_jobs
+        if items > 1 or not kernel.rows:
+            most *= STACK_CHUNKS_PER_JOB if kernel.blas else CHUNKS_PER_JOB
         count = int(min(work // self.min_work, most))
         return 1 if count > 1 and floating.special_errors_wanted() else count
 

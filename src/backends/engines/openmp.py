@@ -152,8 +152,8 @@ def load() -> ModuleType | str:
     except ModuleNotFoundError:
         return (
             "this installation has no OpenMP engine: it was built without a C compiler that knows "
-            "OpenMP. Install one (gcc, or clang with libomp), then: "
-            "pip install --force-reinstall --no-cache-dir --no-binary array-backends array-backends"
+            "OpenMP. Install one (gcc, or clang with libomp) and build the package again: in its "
+            "source folder, pip install --force-reinstall --no-deps ."
         )
     except ImportError as error:
         return f"the OpenMP engine cannot be loaded: {error}"
