@@ -188,6 +188,58 @@ def test_layouts_change_no_bit(layout, dtype):
         assert cut(ufunc)(x, row).strides == ufunc(x, row).strides
 
 
+def misaligned(shape):
+    size = 8 * int(np.prod(shape))
+    return np.zeros(size + 1, np.uint8)[1:].view(np.float64).reshape(shape)
+
+
+OUTS = [
+    lambda shape: np.zeros(shape)[::-1],
+    lambda shape: np.zeros(shape)[:, ::-1],
+    lambda shape: np.zeros(shape[::-1]).T,
+    lambda shape: np.zeros(shape, ">f8" if sys.byteorder == "little" else "<f8"),
+    misaligned,
+]
+
+
+@pytest.mark.parametrize("out", OUTS)
+@pytest.mark.parametrize("shape", [(150, 140), (3, 20_000)])
+@pytest.mark.parametrize("threshold", [0, 1])
+def test_every_kind_of_out_is_filled(out, shape, threshold):
+    x = np.random.default_rng(0).uniform(0.1, 3.0, shape)
+    ours = make_ufunc(backends.sin, 2, "exact", threshold=threshold)
+    for _ in range(10):  # a race would not show each time
+        given = out(shape)
+        assert ours(x, out=given) is given
+        np.testing.assert_array_equal(given, np.sin(x))
+        given[...] = x
+        ours(given, out=given)
+        np.testing.assert_array_equal(given, np.sin(x))
+
+
+def test_only_the_result_is_negated():
+    ours = openmp.load().ufunc(scipy.special.beta, 2, negated=True, special=True, threshold=1)
+    a, b = np.linspace(1.0, 3.0, 1000), np.linspace(2.0, 4.0, 1000)
+    same_bits(ours(a, b), -scipy.special.beta(a, b))
+    assert np.all(a > 0)
+    assert np.all(b > 0)
+
+
+@pytest.mark.parametrize("ufunc", [np.modf, np.divmod])
+def test_measuring_spoils_no_operand(ufunc):
+    ours = openmp.load().ufunc(ufunc, 2)
+    x = np.random.default_rng(0).uniform(-3.0, 3.0, 200_000)
+    operands = (x.copy(), x + 10.0)[: ufunc.nin]
+    expected = ufunc(*operands)
+    ours(*operands, out=(np.empty_like(x), operands[0]))
+    same_bits(operands[0], expected[1])
+
+
+def test_masked_arrays_are_refused():
+    with pytest.raises(TypeError, match="numpy"):
+        backends.log(np.ma.array([-1.0, 1.0]), backend="openmp")
+
+
 @pytest.mark.parametrize("name", FAST)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_fast_loops_do_not_depend_on_layout_or_company(name, dtype):

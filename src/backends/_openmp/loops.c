@@ -23,9 +23,11 @@ static void negate(char *x, intptr_t n, intptr_t step, int size)
 static void exact_loop(char **args, const intptr_t *dimensions, const intptr_t *steps, void *data)
 {
     const struct loop *loop = data;
-    loop->exact(args, dimensions, steps, loop->exact_data);
+    char *own[MOST_ARGS]; /* some of SciPy's loops step the pointers that they are given */
+    memcpy(own, args, (size_t)loop->nargs * sizeof *args);
+    loop->exact(own, dimensions, steps, loop->exact_data);
     if (loop->negated) {
-        negate(args[1], dimensions[0], steps[1], loop->sizes[1]);
+        negate(args[loop->nin], dimensions[0], steps[loop->nin], loop->sizes[loop->nin]);
     }
 }
 
@@ -132,45 +134,57 @@ static void do_elements(const void *context, ptrdiff_t begin, ptrdiff_t end)
     loop_serially(call->loop, args, end - begin, call->steps, call->streams);
 }
 
+void loop_learn(struct loop *loop, double seconds, intptr_t elements)
+{
+    if (atomic_load_explicit(&loop->probes, memory_order_relaxed) < PROBES) {
+        atomic_fetch_add(&loop->probes, 1);
+    }
+    const double cost = seconds / (double)elements, least = atomic_load(&loop->cost);
+    if (cost > 0.0 && (least == 0.0 || cost < least)) {
+        atomic_store(&loop->cost, cost);
+        /* 0 where there is no team just now: nothing is learnt of it then. */
+        const double work = team_least_work(loop->jobs);
+        if (work > 0.0 && !loop->fixed_threshold) {
+            atomic_store(&loop->threshold, (intptr_t)fmin(work / cost, 1e15));
+        }
+    }
+}
+
 /* Measures what an element costs, on the first of them, which are computed so and again. */
 static void probe(const struct call *call)
 {
     struct loop *loop = call->loop;
+    if (atomic_load_explicit(&loop->probes, memory_order_relaxed) >= PROBES) {
+        return;
+    }
+    for (int j = loop->nin; j < loop->nargs; j++) {
+        for (int k = 0; k < loop->nin; k++) {
+            if (call->args[k] == call->args[j]) {
+                return; /* in place, computing twice would differ */
+            }
+        }
+    }
     char *args[MOST_ARGS];
     memcpy(args, call->args, sizeof args);
     const intptr_t n = call->n < PROBE ? call->n : PROBE;
     const double start = team_clock();
     loop_serially(loop, args, n, call->steps, false);
-    const double cost = (team_clock() - start) / (double)n;
-    const double least = atomic_load(&loop->cost);
-    if (cost > 0.0 && (least == 0.0 || cost < least)) {
-        atomic_store(&loop->cost, cost);
-        atomic_store(&loop->threshold, (intptr_t)fmin(team_least_work(loop->jobs) / cost, 1e15));
-    }
+    loop_learn(loop, team_clock() - start, n);
 }
 
-int call_threads(const struct call *call, intptr_t elements)
+int loop_threads(struct loop *loop, intptr_t elements)
 {
-    struct loop *loop = call->loop;
-    if (loop->jobs < 2) {
-        return 1;
+    const bool pays = loop->fixed_threshold
+                      || team_pays(loop->jobs, (double)elements * atomic_load(&loop->cost));
+    return loop->jobs > 1 && pays ? team_take(loop->jobs) : 1;
+}
+
+int call_threads(const struct call *call)
+{
+    if (call->loop->jobs > 1 && !call->loop->fixed_threshold) {
+        probe(call);
     }
-    if (!loop->fixed_threshold) {
-        bool in_place = false;
-        for (int k = 0; k < loop->nin; k++) {
-            in_place |= call->args[k] == call->args[loop->nin];
-        }
-        /* Not where computing twice would differ. */
-        if (!in_place && atomic_load_explicit(&loop->probes, memory_order_relaxed) < PROBES) {
-            atomic_fetch_add(&loop->probes, 1);
-            probe(call);
-        }
-        const double work = (double)elements * atomic_load(&loop->cost);
-        if (!team_pays(loop->jobs, work)) {
-            return 1;
-        }
-    }
-    return team_take(loop->jobs);
+    return loop_threads(call->loop, call->n);
 }
 
 intptr_t loop_piece(const struct loop *loop)

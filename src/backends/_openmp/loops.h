@@ -76,7 +76,14 @@ bool loop_divides(const struct loop *loop, char **args, intptr_t n, const intptr
 /* Tells whether stores should go past the caches. */
 bool loop_streams(const struct loop *loop, char **args, intptr_t n, const intptr_t *steps);
 
-/* One call of an inner loop, or the first of several. */
+/* Remembers what elements cost. */
+void loop_learn(struct loop *loop, double seconds, intptr_t elements);
+
+/* Threads that so many elements are worth; 1 where one is quicker. Takes them: what is more than 1
+ * must be given to team_run. */
+int loop_threads(struct loop *loop, intptr_t elements);
+
+/* One call of an inner loop. */
 struct call {
     struct loop *loop; /* of which only what is measured changes */
     bool streams;
@@ -85,9 +92,8 @@ struct call {
     intptr_t steps[MOST_ARGS];
 };
 
-/* Threads that `elements` such as those of `call` are worth; 1 where one is quicker. Takes them:
- * what is more than 1 must be given to team_run. */
-int call_threads(const struct call *call, intptr_t elements);
+/* As loop_threads, and measures first what an element costs where that is not known. */
+int call_threads(const struct call *call);
 
 /* Elements of a piece that is worth taking, a multiple of CUT. */
 intptr_t loop_piece(const struct loop *loop);

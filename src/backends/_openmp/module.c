@@ -34,12 +34,28 @@ static bool must_stay_here(const struct loop *loop)
     const PyGILState_STATE state = PyGILState_Ensure();
     PyObject *wanted = PyObject_CallNoArgs(errors_wanted);
     const bool stay = wanted != Py_False;
-    if (!wanted) {
+    if (!wanted && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear();
+        PyErr_SetInterrupt(); /* again, where it can be raised */
+    }
+    else if (!wanted) {
         PyErr_WriteUnraisable(errors_wanted);
     }
     Py_XDECREF(wanted);
     PyGILState_Release(state);
     return stay;
+}
+
+/* Tells whether this thread has the interpreter's lock. PyGILState_Check says so always once there
+ * is a second interpreter. */
+static bool holds_lock(void)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyThreadState *current = PyThreadState_GetUnchecked();
+#else
+    PyThreadState *current = _PyThreadState_UncheckedGet();
+#endif
+    return current && current == PyGILState_GetThisThreadState();
 }
 
 /* The inner loop of every ufunc made here. */
@@ -64,9 +80,9 @@ static void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp
     struct call call = {.loop = loop, .streams = loop_streams(loop, args, n, steps), .n = n};
     memcpy(call.args, args, (size_t)loop->nargs * sizeof *args);
     memcpy(call.steps, steps, (size_t)loop->nargs * sizeof *steps);
-    const int threads = must_stay_here(loop) ? 1 : call_threads(&call, n);
+    const int threads = must_stay_here(loop) ? 1 : call_threads(&call);
     /* NumPy keeps the interpreter's lock for short loops; a worker may need it. */
-    PyThreadState *thread = threads > 1 && PyGILState_Check() ? PyEval_SaveThread() : NULL;
+    PyThreadState *thread = threads > 1 && holds_lock() ? PyEval_SaveThread() : NULL;
     call_run(&call, threads);
     if (thread) {
         PyEval_RestoreThread(thread);
@@ -97,8 +113,8 @@ static struct loop *loop_for(PyUFuncObject *ufunc, PyArrayObject **operands)
     return NULL;
 }
 
-/* The iterator that NumPy would use, so that the loop is called with the same strides, and
- * buffers in the same places. */
+/* The iterator that NumPy would use, with buffers of the default size, so that the loop is called
+ * with the same strides and buffers in the same places. */
 static NpyIter *iterate(PyUFuncObject *ufunc, const struct loop *loop, PyArrayObject **operands)
 {
     npy_uint32 flags[MOST_ARGS];
@@ -129,51 +145,67 @@ static NpyIter *iterate(PyUFuncObject *ufunc, const struct loop *loop, PyArrayOb
 /* Rows, and who computes some of them with which iterator. */
 struct rows {
     const struct loop *loop;
+    npy_intp start;
     NpyIter **iters;
     NpyIter_IterNextFunc *next;
     atomic_bool *failed;
 };
 
-static void do_all(NpyIter *iter, NpyIter_IterNextFunc *next, const struct loop *loop)
+/* Computes the elements begin <= i < end; false where there is no memory for buffers. What is begun
+ * is always ended: a buffer that is filled but not computed would be written back later. */
+static bool do_range(NpyIter *iter, NpyIter_IterNextFunc *next, const struct loop *loop,
+                     npy_intp begin, npy_intp end)
 {
+    char *error = NULL; /* asked for, so that none is raised without the interpreter's lock */
+    if (NpyIter_ResetToIterIndexRange(iter, begin, end, &error) != NPY_SUCCEED) {
+        return false;
+    }
     char **args = NpyIter_GetDataPtrArray(iter);
     const npy_intp *steps = NpyIter_GetInnerStrideArray(iter);
     const npy_intp *n = NpyIter_GetInnerLoopSizePtr(iter);
     do {
         loop_serially(loop, args, *n, steps, false);
     } while (next(iter));
+    return true;
 }
 
 static void do_rows(const void *context, ptrdiff_t begin, ptrdiff_t end)
 {
     const struct rows *rows = context;
-    NpyIter *iter = rows->iters[omp_get_thread_num()];
-    char *error = NULL; /* asked for, so that none is raised without the interpreter's lock */
-    if (NpyIter_ResetToIterIndexRange(iter, begin, end, &error) != NPY_SUCCEED) {
+    if (!do_range(rows->iters[omp_get_thread_num()], rows->next, rows->loop, rows->start + begin,
+                  rows->start + end)) {
         atomic_store(rows->failed, true);
-        return;
     }
-    do_all(iter, rows->next, rows->loop);
 }
 
 /* Computes all that `iter` goes over; false where there is no memory for its buffers. */
 static bool share_rows(NpyIter *iter, struct loop *loop)
 {
-    const npy_intp size = NpyIter_GetIterSize(iter);
     NpyIter_IterNextFunc *const next = NpyIter_GetIterNext(iter, NULL);
-    if (!next || NpyIter_Reset(iter, NULL) != NPY_SUCCEED) {
+    if (!next) {
         return false;
     }
-    struct call first = {.loop = loop, .n = *NpyIter_GetInnerLoopSizePtr(iter)};
-    memcpy(first.args, NpyIter_GetDataPtrArray(iter), (size_t)loop->nargs * sizeof(char *));
-    memcpy(first.steps, NpyIter_GetInnerStrideArray(iter), (size_t)loop->nargs * sizeof(npy_intp));
-    const int threads = must_stay_here(loop) ? 1 : call_threads(&first, size);
+    /* NumPy's own calls of the loop are of so many elements at most. The first tells what they
+     * cost. */
+    const npy_intp size = NpyIter_GetIterSize(iter), buffer = NpyIter_GetBufferSize(iter);
+    const npy_intp unit = buffer > 0 ? buffer : 1, start = unit < size ? unit : size;
+    const bool stays = must_stay_here(loop);
+    const double clock = team_clock();
+    bool computed;
     NPY_BEGIN_THREADS_DEF;
+    NPY_BEGIN_THREADS;
+    computed = do_range(iter, next, loop, 0, start);
+    loop_learn(loop, team_clock() - clock, start);
+    NPY_END_THREADS;
+    if (!computed || start == size) {
+        return computed;
+    }
+    const int threads = stays ? 1 : loop_threads(loop, size - start);
     if (threads < 2) {
         NPY_BEGIN_THREADS;
-        do_all(iter, next, loop);
+        computed = do_range(iter, next, loop, start, size);
         NPY_END_THREADS;
-        return true;
+        return computed;
     }
     NpyIter *iters[threads];
     atomic_bool failed = false;
@@ -183,13 +215,11 @@ static bool share_rows(NpyIter *iter, struct loop *loop)
             atomic_store(&failed, true);
         }
     }
-    const struct rows rows = {loop, iters, next, &failed};
-    /* Between NumPy's own calls of the loop; or, where there is one call, within it. */
-    const npy_intp piece = loop_piece(loop), unit = first.n;
-    const npy_intp grain = unit == size ? piece : (piece / unit + 1) * unit;
+    const struct rows rows = {loop, start, iters, next, &failed};
+    const npy_intp grain = (loop_piece(loop) / unit + 1) * unit;
     NPY_BEGIN_THREADS;
     /* Threads that were taken are given back by running. */
-    team_run(threads, atomic_load(&failed) ? 0 : size, grain, do_rows, &rows);
+    team_run(threads, atomic_load(&failed) ? 0 : size - start, grain, do_rows, &rows);
     NPY_END_THREADS;
     for (int i = 0; i < threads; i++) {
         if (iters[i]) {
@@ -214,20 +244,22 @@ static PyObject *call_rows(PyUFuncObject *ufunc, PyArrayObject **operands)
     PyUFunc_clearfperr();
     const bool computed = share_rows(iter, loop);
     const int flags = PyUFunc_getfperr();
-    PyObject *result = (PyObject *)operands[loop->nin];
-    result = Py_NewRef(result ? result : (PyObject *)NpyIter_GetOperandArray(iter)[loop->nin]);
+    PyObject *const given = (PyObject *)operands[loop->nin];
+    PyObject *const made = (PyObject *)NpyIter_GetOperandArray(iter)[loop->nin];
+    PyObject *result = Py_NewRef(given ? given : made);
     /* Writes back what was computed in a copy. */
     const bool ended = NpyIter_Deallocate(iter) == NPY_SUCCEED;
     if (!computed && !PyErr_Occurred()) {
         PyErr_NoMemory();
     }
-    if (computed && ended && flags) {
+    if (computed && ended && flags && !PyErr_Occurred()) {
         Py_XDECREF(PyObject_CallFunction(report, "is", flags, ufunc->name));
     }
     if (PyErr_Occurred()) {
         Py_CLEAR(result);
+        return NULL;
     }
-    return result;
+    return given ? result : PyArray_Return((PyArrayObject *)result);
 }
 
 /* What a ufunc made here owns: fewest elements worth a look, then loops, pointers, types. */
@@ -238,7 +270,8 @@ struct owned {
 
 /* Calls as NumPy, but where that would call the loop row by row, or on what it has copied to a
  * buffer, the rows are shared. */
-static PyObject *call_with_rows(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+static PyObject *call_with_rows(PyObject *self, PyObject *const *args, size_t nargsf,
+                                PyObject *kwnames)
 {
     PyUFuncObject *ufunc = (PyUFuncObject *)self;
     const Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
@@ -494,7 +527,7 @@ static PyMethodDef methods[] = {
 
 static bool runs(const struct instructions *instructions)
 {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(_WIN32)
     __builtin_cpu_init();
     if (instructions == &avx512) {
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
@@ -516,7 +549,7 @@ static int execute(PyObject *module)
         PyErr_SetString(PyExc_OSError, "no handler can be registered for fork");
         return -1;
     }
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(_WIN32)
     const struct instructions *all[] = {&avx512, &avx2, &baseline};
 #else
     const struct instructions *all[] = {&baseline};
@@ -545,6 +578,9 @@ static int execute(PyObject *module)
 
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, execute},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
 #ifdef Py_mod_gil
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif

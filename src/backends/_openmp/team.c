@@ -23,13 +23,15 @@ enum { PIECES_PER_THREAD = 8 };
 /* Looks at the other threads before a thread that waits for them lets others run. */
 enum { LOOKS = 1000 };
 enum { TRIES = 20 };
+/* Sizes of teams whose cost is told apart; larger ones count as the largest. */
+enum { MOST_KNOWN = 64 };
 
 static atomic_bool forked;
 /* Threads of teams that compute now, their callers counted. */
 static atomic_int taken;
 /* Seconds that a region takes by itself: with threads that wait for work, and with threads that
  * sleep, a moving average of what was seen. 0: not known yet. */
-static _Atomic double awake_cost, asleep_cost;
+static _Atomic double awake_costs[MOST_KNOWN], asleep_cost;
 /* When this thread's team last ended. OpenMP has a team for each thread that calls. */
 static _Thread_local double last_end;
 /* Seconds after which threads of a team may sleep; GNU's and LLVM's wait longer. */
@@ -92,8 +94,8 @@ static struct place here(void)
 }
 
 /* A worker that slept may wake on the very core where its caller computes, and stay there for
- * milliseconds while another core idles (`python benchmarks/openmp.py team` measures it). Where the user
- * has bound threads to cores (OMP_PROC_BIND), that stands. */
+ * milliseconds while another core idles (`python benchmarks/openmp.py team` measures regions).
+ * Where the user has bound threads to cores (OMP_PROC_BIND), that stands. */
 static void keep_off(struct place caller)
 {
     static _Thread_local int kept_off = -1;
@@ -157,6 +159,8 @@ void team_run(int threads, ptrdiff_t length, ptrdiff_t grain, team_work *work, c
             }
             keep_off(caller);
         }
+        fenv_t own;
+        fegetenv(&own);
         fesetenv(&environment);
         feclearexcept(FE_ALL_EXCEPT);
         ptrdiff_t piece;
@@ -169,6 +173,8 @@ void team_run(int threads, ptrdiff_t length, ptrdiff_t grain, team_work *work, c
             work(context, begin, end);
         }
         atomic_fetch_or_explicit(&raised, fetestexcept(FE_ALL_EXCEPT), memory_order_relaxed);
+        /* Others who use OpenMP from this thread have the same workers. */
+        fesetenv(&own);
         atomic_fetch_add(&done, 1);
         /* Here and not at the region's end, where OpenMP spins for milliseconds without letting
          * a worker run that woke on this core. */
@@ -225,10 +231,11 @@ static double least_work(int wanted, double cost)
 
 double team_least_work(int wanted)
 {
-    double cost = atomic_load(&awake_cost);
+    _Atomic double *const known = &awake_costs[wanted < MOST_KNOWN ? wanted : MOST_KNOWN - 1];
+    double cost = atomic_load(known);
     if (cost == 0.0) {
         cost = measure_awake(wanted);
-        atomic_store(&awake_cost, cost);
+        atomic_store(known, cost);
     }
     return least_work(wanted, cost);
 }

@@ -31,7 +31,8 @@ double team_clock(void);
 /* Seconds that a region takes in which nothing is done; 0 where there is but one thread. */
 double team_region(int wanted);
 
-/* Seconds of work from which sharing it among `wanted` threads that are awake pays. */
+/* Seconds of work from which sharing it among `wanted` threads that are awake pays; 0 where no team
+ * can be had. */
 double team_least_work(int wanted);
 
 /* Tells whether sharing so many seconds of work pays now: waking threads that sleep takes longer

@@ -260,7 +260,7 @@ def _toml(record: Record) -> list[str]:
     named = {kernel: _name_and_mode(winner) for kernel, winner in winners.items()}
     mode = mode or next((mode for _, mode in named.values() if mode), "")
     if mode:
-        lines.append(f'mode = "{mode}"')
+        lines.append(f'mode = "{mode}"  # within some ULP; "exact" keeps every bit')
     others = {kernel: name for kernel, (name, _) in named.items() if name != backend}
     if others:
         lines += ["", "[kernels]", *(f'{kernel} = "{name}"' for kernel, name in others.items())]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import blas
+from backends import arguments, blas
 from backends.backend import Support, in_one_piece
 from backends.engines import floating
 from backends.engines.chunked import Array, Chunk, ChunkedBackend
@@ -117,6 +117,11 @@ class OpenmpBackend(ChunkedBackend):
             if self.n_jobs > 1 and self._is_stack(kernel, arrays):
                 return super().run(kernel, *arrays, out=out)
             return in_one_piece(kernel, arrays, out, blas_threads=self.n_jobs, backend=self.name)
+        for x in (*arrays, out):
+            if type(x) is not np.ndarray:
+                # A masked array's domain, say, is known by NumPy's own ufuncs.
+                arguments.plain(self.name, kernel, arrays, out)
+                break
         ufunc = self._ufuncs.get(kernel)
         if ufunc is None:
             supported = self.supports(kernel)
@@ -150,13 +155,15 @@ def load() -> ModuleType | str:
     try:
         engine = import_module("backends._openmp")
     except ModuleNotFoundError:
+        engine = None
+    except ImportError as error:
+        return f"the OpenMP engine cannot be loaded: {error}"
+    if engine is None or engine.__file__ is None:  # a source tree has a folder of that name
         return (
             "this installation has no OpenMP engine: it was built without a C compiler that knows "
             "OpenMP. Install one (gcc, or clang with libomp) and build the package again: in its "
             "source folder, pip install --force-reinstall --no-deps ."
         )
-    except ImportError as error:
-        return f"the OpenMP engine cannot be loaded: {error}"
     engine.connect(_report, floating.special_errors_wanted)
     return engine
 
