@@ -157,7 +157,7 @@ def stacks(seconds: float) -> None:
     rng = np.random.default_rng(0)
     a = rng.random((100_000, 8, 8)) + 8 * np.eye(8)
     b = rng.random((100_000, 8, 8))
-    engine = OpenmpBackend()
+    exact, fast = (OpenmpBackend(mode=mode) for mode in ("exact", "fast"))
     for name, arrays in (
         *(("inv", (a,)), ("det", (a,)), ("solve", (a, b)), ("matmul", (a, b)), ("svd", (b,))),
     ):
@@ -165,7 +165,8 @@ def stacks(seconds: float) -> None:
         timings = compare(
             {
                 "numpy": partial(kernel.reference, *arrays),
-                "openmp": partial(engine.run, kernel, *arrays),
+                "exact": partial(exact.run, kernel, *arrays),
+                "fast": partial(fast.run, kernel, *arrays),
             },
             seconds=seconds,
         )

@@ -553,6 +553,48 @@ def test_stacks_are_cut_and_single_matrices_are_not(name):
         np.testing.assert_allclose(a, e, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["inv", "det", "solve"])
+@pytest.mark.parametrize("order", [1, 2, 5, 8, 16])
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_small_matrices_have_their_own_factors(name, dtype, order, count):
+    kernel = kernels.find(name)
+    rng = np.random.default_rng(order)
+    a = rng.standard_normal((count, order, order)) + 2 * order * np.eye(order)
+    b = rng.standard_normal((count, order, 3))
+    a, b = a.astype(dtype), b.astype(dtype)
+    backend = OpenmpBackend(2, mode="fast")
+    for x, y in ((a, b), (a.transpose(0, 2, 1), b), (a[::-1, ::-1], b), (a[:1], b), (a, b[:1])):
+        arrays = (x, y)[: len(kernel.parameters)]
+        assert openmp._is_small(kernel, arrays, None)
+        before = [z.copy() for z in arrays]
+        expected = kernel.reference(*arrays)
+        actual = backend.run(kernel, *arrays)
+        assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+        assert kernel.error(actual, expected, *arrays) <= kernel.tolerance
+        out = np.empty_like(expected)
+        assert backend.run(kernel, *arrays, out=out) is out
+        same_bits(out, actual)
+        assert all(map(np.array_equal, before, arrays))
+
+
+def test_small_matrices_at_the_edges():
+    run = OpenmpBackend(2, mode="fast").run
+    singular = np.stack([np.eye(3)] * 99 + [np.ones((3, 3))])
+    for arrays in ((backends.inv, singular), (backends.solve, singular, singular)):
+        with pytest.raises(np.linalg.LinAlgError, match="Singular matrix"):
+            run(*arrays)
+    assert list(run(backends.det, singular)) == [1.0] * 99 + [0.0]
+    assert np.all(np.isnan(run(backends.inv, np.full((5, 2, 2), np.nan))))
+    # In numpy.linalg.det the logarithm carries this; a plain product would be infinite.
+    wide = np.diag([1e300, 1e300, 1e-300, 1e-300])
+    np.testing.assert_allclose(run(backends.det, np.stack([wide, -wide])), 1.0, rtol=1e-12)
+    with np.errstate(all="raise"):
+        run(backends.inv, np.stack([np.diag([1e-300, 1e300]), np.eye(2)]))
+    swap = np.array([[0.0, 1.0], [1.0, 0.0]])
+    assert list(run(backends.det, np.stack([swap, np.eye(2)]))) == [-1.0, 1.0]
+
+
 def test_mode_comes_from_the_configuration(monkeypatch):
     x = np.linspace(0.0, 100.0, 10_000)
     with backends.config_context(backend="openmp", mode="fast"):

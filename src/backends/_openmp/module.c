@@ -7,11 +7,13 @@
 #include <numpy/arrayobject.h>
 #include <numpy/ufuncobject.h>
 
+#include <fenv.h>
 #include <omp.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "loops.h"
+#include "stacks.h"
 #include "team.h"
 
 /* Python functions: report(flags, name) warns or raises as numpy.errstate says, errors_wanted()
@@ -478,6 +480,101 @@ static PyObject *make_ufunc(PyObject *module, PyObject *args, PyObject *keywords
     return (PyObject *)ufunc;
 }
 
+/* One call of a loop over a stack. */
+struct stacked {
+    stack_function *function;
+    char **args;
+    const intptr_t *dimensions, *steps;
+    atomic_bool *singular;
+};
+
+static void do_stack(const void *context, ptrdiff_t begin, ptrdiff_t end)
+{
+    const struct stacked *stacked = context;
+    if (!stacked->function(stacked->args, stacked->dimensions, stacked->steps, begin, end)) {
+        atomic_store(stacked->singular, true);
+    }
+}
+
+struct stack_loop {
+    stack_function *function;
+    int jobs;
+};
+
+/* Matrices below which a team does not pay (`python benchmarks/openmp.py stacks`), and of a piece:
+ * some microseconds of work. */
+enum { FEW = 64, PIECE_OF_STACK = 32 };
+
+static void stack_of_team(char **args, const npy_intp *dimensions, const npy_intp *steps,
+                          void *data)
+{
+    const struct stack_loop *loop = data;
+    atomic_bool singular = false;
+    const struct stacked stacked = {loop->function, args, dimensions, steps, &singular};
+    const npy_intp count = dimensions[0];
+    const int threads = count < FEW ? 1 : team_take(loop->jobs);
+    PyThreadState *thread = threads > 1 && holds_lock() ? PyEval_SaveThread() : NULL;
+    if (threads < 2) {
+        do_stack(&stacked, 0, count);
+    }
+    else {
+        team_run(threads, count, PIECE_OF_STACK, do_stack, &stacked);
+    }
+    if (thread) {
+        PyEval_RestoreThread(thread);
+    }
+    /* numpy.linalg's own sign of a singular matrix, and of nothing else. */
+    PyUFunc_clearfperr();
+    if (atomic_load(&singular)) {
+        feraiseexcept(FE_INVALID);
+    }
+}
+
+/* What a ufunc of stacks owns. */
+struct owned_stack {
+    struct stack_loop loops[2];
+    PyUFuncGenericFunction functions[2];
+    void *data[2];
+    char types[2 * MOST_ARGS];
+};
+
+static PyObject *make_stack(PyObject *module, PyObject *args)
+{
+    (void)module;
+    const char *name;
+    int jobs;
+    if (!PyArg_ParseTuple(args, "si:stack", &name, &jobs)) {
+        return NULL;
+    }
+    const struct stack *stack = stacks;
+    while (stack->name && strcmp(stack->name, name) != 0) {
+        stack++;
+    }
+    if (!stack->name) {
+        return PyErr_Format(PyExc_ValueError, "there is no stack of %s", name);
+    }
+    struct owned_stack *owned = PyArray_malloc(sizeof *owned);
+    if (!owned) {
+        return PyErr_NoMemory();
+    }
+    const int nargs = stack->nin + 1;
+    for (int i = 0; i < 2; i++) {
+        owned->loops[i] = (struct stack_loop){i ? stack->in_double : stack->in_float, jobs};
+        owned->functions[i] = stack_of_team;
+        owned->data[i] = &owned->loops[i];
+        memset(owned->types + i * nargs, i ? NPY_DOUBLE : NPY_FLOAT, (size_t)nargs);
+    }
+    PyUFuncObject *ufunc = (PyUFuncObject *)PyUFunc_FromFuncAndDataAndSignature(
+        owned->functions, owned->data, owned->types, 2, stack->nin, 1, PyUFunc_None, stack->name,
+        NULL, 0, stack->signature);
+    if (!ufunc) {
+        PyArray_free(owned);
+        return NULL;
+    }
+    ufunc->ptr = owned;
+    return (PyObject *)ufunc;
+}
+
 static PyObject *connect(PyObject *module, PyObject *args)
 {
     (void)module;
@@ -515,6 +612,9 @@ static PyMethodDef methods[] = {
      "ufunc(original, n_jobs, *, fast=None, negated=False, special=False, threshold=0,\n"
      "      stream_bytes=0)\n--\n\n"
      "Make a ufunc of `original`'s loops, cut over a team of `n_jobs` threads."},
+    {"stack", make_stack, METH_VARARGS,
+     "stack(name, n_jobs)\n--\n\n"
+     "Make the ufunc of inv, det or solve over stacks of matrices of order SMALL at most."},
     {"connect", connect, METH_VARARGS,
      "connect(report, errors_wanted)\n--\n\n"
      "Say who reports floating-point errors, and who knows what SciPy does about its own."},
@@ -570,7 +670,8 @@ static int execute(PyObject *module)
                      count > 2 && runs(all[0]) ? ", avx512" : "");
         return -1;
     }
-    if (PyModule_AddIntConstant(module, "LEAST", LEAST)) {
+    if (PyModule_AddIntConstant(module, "LEAST", LEAST)
+        || PyModule_AddIntConstant(module, "SMALL", SMALL)) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "INSTRUCTIONS", chosen->name);

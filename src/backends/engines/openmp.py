@@ -3,7 +3,8 @@
 * Elementwise kernels are ufuncs made by the extension ``backends._openmp``: in mode ``exact`` the
   reference's loop cut over the team, bit for bit the same; in mode ``fast`` SIMD loops of our own
   where there is one, within a few ULP.
-* Stacks of matrices are cut too, BLAS on one thread each; single matrices have BLAS threads.
+* Stacks of matrices are cut too, BLAS on one thread each; in mode ``fast`` small ones have LU
+  factors of our own for `inv`, `det` and `solve`. Single matrices have BLAS threads.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from backends import arguments, blas
-from backends.backend import Support, in_one_piece
+from backends.backend import ALWAYS_SERIAL, Support, in_one_piece
 from backends.engines import floating
 from backends.engines.chunked import Array, Chunk, ChunkedBackend
 from backends.engines.pool import MIN_WORK, Pool
@@ -29,6 +30,9 @@ __all__ = ["OpenmpBackend", "load", "make_ufunc"]
 
 #: Matrices a job from which a stack is cut; fewer ones share BLAS threads one after another.
 MATRICES_PER_JOB = 4
+#: Kernels that spend their time within BLAS: it takes a lock in every call, so that threads with
+#: small matrices would wait for each other (`python benchmarks/openmp.py stacks`).
+WAITING = ("matmul", "inv", "det", "solve")
 #: Bytes of operands from which results go past the caches, where the caches' size is not known.
 LARGE = 32 * 2**20
 
@@ -114,9 +118,13 @@ class OpenmpBackend(ChunkedBackend):
     def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
         """Compute with `n_jobs` threads; see :meth:`backends.backend.Backend.run`."""
         if kernel.blas:
-            if self.n_jobs > 1 and self._is_stack(kernel, arrays):
+            if self.mode == "fast" and _is_small(kernel, arrays, out):
+                return _run_small(kernel.name, self.n_jobs, arrays, out)
+            waits = kernel.name in WAITING and _order(arrays) <= ALWAYS_SERIAL
+            if self.n_jobs > 1 and not waits and self._is_stack(kernel, arrays):
                 return super().run(kernel, *arrays, out=out)
-            return in_one_piece(kernel, arrays, out, blas_threads=self.n_jobs, backend=self.name)
+            threads = 1 if waits else self.n_jobs
+            return in_one_piece(kernel, arrays, out, blas_threads=threads, backend=self.name)
         for x in (*arrays, out):
             if type(x) is not np.ndarray:
                 # A masked array's domain, say, is known by NumPy's own ufuncs.
@@ -166,6 +174,49 @@ def load() -> ModuleType | str:
         )
     engine.connect(_report, floating.special_errors_wanted)
     return engine
+
+
+def _order(arrays: tuple[Any, ...]) -> int:
+    """Give the largest extent of any matrix."""
+    return max((max(np.shape(x)[-2:], default=0) for x in arrays), default=0)
+
+
+def _is_small(kernel: Kernel, arrays: tuple[Any, ...], out: Any) -> bool:
+    """Tell whether these are stacks of small matrices, which our own LU factors are for."""
+    if kernel.name not in ("inv", "det", "solve") or isinstance(load(), str):
+        return False
+    engine: Any = load()
+    for x in (*arrays, *(() if out is None else (out,))):
+        if type(x) is not np.ndarray or x.dtype not in ("float64", "float32"):
+            return False
+        if x.dtype != arrays[0].dtype or not x.dtype.isnative:
+            return False
+    matrices = arrays[0]
+    if matrices.ndim < 3 or not 0 < matrices.shape[-1] == matrices.shape[-2] <= engine.SMALL:
+        return False
+    if kernel.name == "solve":
+        b = arrays[1]
+        return bool(
+            b.ndim > 2 and b.shape[-2] == matrices.shape[-1] and 0 < b.shape[-1] <= engine.SMALL
+        )
+    return True
+
+
+@cache
+def _stack_ufunc(name: str, n_jobs: int) -> np.ufunc:
+    engine: Any = load()
+    ufunc: np.ufunc = engine.stack(name, n_jobs)
+    return ufunc
+
+
+def _run_small(name: str, n_jobs: int, arrays: tuple[Any, ...], out: Any) -> Any:
+    """Compute with our own LU factors, errors as numpy.linalg raises them."""
+    with np.errstate(all="ignore", invalid="call", call=_singular):
+        return _stack_ufunc(name, n_jobs)(*arrays, out=out)
+
+
+def _singular(error: str, flag: int) -> None:
+    raise np.linalg.LinAlgError("Singular matrix")
 
 
 def make_ufunc(
