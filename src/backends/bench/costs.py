@@ -28,21 +28,34 @@ def errors(rows: list[Row], width: int, *, with_shape: bool) -> list[RenderableT
     if not found:
         return []
     backends = list(dict.fromkeys(key[3] for key in found))
-    fitting = max((width - SHORT) // NARROW, 1)
     parts: list[RenderableType] = []
-    for start in range(0, len(backends), fitting):
+    for names in _parts(backends, width - SHORT):
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("largest error, ULP", no_wrap=True, min_width=SHORT - 1)
-        for name in backends[start : start + fitting]:
+        for name in names:
             table.add_column(name, justify="right", no_wrap=True, min_width=NARROW - 1)
         for row in rows:
             key = row.kernel, row.case, row.shape
-            cells = [found.get((*key, name)) for name in backends[start : start + fitting]]
+            cells = [found.get((*key, name)) for name in names]
             if any(cell is not None for cell in cells):
                 label = f"{row.kernel} {row.shape}" if with_shape else row.kernel
                 table.add_row(label, *("-" if c is None else _digits(c) for c in cells))
         parts.append(table)
     return [*parts, Text()]
+
+
+def _parts(names: list[str], room: int) -> list[list[str]]:
+    """Share the columns out among as many tables as they need."""
+    parts: list[list[str]] = [[]]
+    left = room
+    for name in names:
+        needed = max(NARROW, len(name) + 1)
+        if needed > left and parts[-1]:
+            parts.append([])
+            left = room
+        parts[-1].append(name)
+        left -= needed
+    return parts
 
 
 def breakdown(record: Record) -> list[RenderableType]:

@@ -125,7 +125,7 @@ class OpenmpBackend(ChunkedBackend):
                 return super().run(kernel, *arrays, out=out)
             threads = 1 if waits else self.n_jobs
             return in_one_piece(kernel, arrays, out, blas_threads=threads, backend=self.name)
-        for x in (*arrays, out):
+        for x in arrays if out is None else (*arrays, out):
             if type(x) is not np.ndarray:
                 # A masked array's domain, say, is known by NumPy's own ufuncs.
                 arguments.plain(self.name, kernel, arrays, out)
