@@ -92,6 +92,26 @@ def test_argument_beats_context():
             backends.sqrt(4.0)
 
 
+def test_mode_is_chosen_wherever_settings_come_from(tmp_path):
+    file = write(tmp_path / "backends.toml", 'mode = "fast"\n')
+    assert get_config().mode == ("fast", str(file))
+    set_config(mode="exact")
+    assert get_config().mode == ("exact", "set_config")
+    with config_context(mode="fast"):
+        assert get_config().mode == ("fast", "config_context")
+        assert "mode: 'fast' (from config_context)" in repr(get_config())
+
+
+def test_mode_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("BACKENDS_MODE", "fast")
+    assert get_config().mode == ("fast", "environment variable BACKENDS_MODE")
+
+
+def test_an_instruction_set_is_no_setting_and_no_mistake(monkeypatch):
+    monkeypatch.setenv("BACKENDS_SIMD", "baseline")
+    assert get_config().mode == ("exact", "the default")
+
+
 def test_context_beats_environment(monkeypatch):
     monkeypatch.setenv("BACKENDS_BACKEND", "joblib")
     with config_context(backend="threads"):
