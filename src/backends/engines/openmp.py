@@ -120,7 +120,7 @@ class OpenmpBackend(ChunkedBackend):
         if kernel.blas:
             if self.mode == "fast" and _is_small(kernel, arrays, out):
                 return _run_small(kernel.name, self.n_jobs, arrays, out)
-            waits = kernel.name in WAITING and _order(arrays) <= ALWAYS_SERIAL
+            waits = kernel.name in WAITING and _are_small(arrays)
             if self.n_jobs > 1 and not waits and self._is_stack(kernel, arrays):
                 return super().run(kernel, *arrays, out=out)
             threads = 1 if waits else self.n_jobs
@@ -176,9 +176,11 @@ def load() -> ModuleType | str:
     return engine
 
 
-def _order(arrays: tuple[Any, ...]) -> int:
-    """Give the largest extent of any matrix."""
-    return max((max(np.shape(x)[-2:], default=0) for x in arrays), default=0)
+def _are_small(arrays: tuple[Any, ...]) -> bool:
+    """Tell whether BLAS computes each of these matrices serially in any case."""
+    return all(
+        isinstance(x, np.ndarray) and max(x.shape[-2:], default=0) <= ALWAYS_SERIAL for x in arrays
+    )
 
 
 def _is_small(kernel: Kernel, arrays: tuple[Any, ...], out: Any) -> bool:
