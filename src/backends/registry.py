@@ -165,7 +165,7 @@ def _resolve(
             f"{kernel.name}: {supported} (backend {chosen}). Backends that have it: "
             f"{', '.join(having)} (`backends list` has all). Choose one for this kernel, for "
             "example [kernels] "
-            f'{kernel.name} = "{other}" in {sources.FILE}'
+            f'{kernel.name} = "{other}" in {sources.FILE}, or for one call backend="{other}"'
         )
     return engine.call
 

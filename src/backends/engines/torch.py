@@ -45,7 +45,7 @@ class TorchBackend(ForeignBackend):
             name: name
             for name in (
                 *("add", "subtract", "multiply", "divide", "hypot", "sqrt", "exp", "log", "sin"),
-                *("cos", "tan", "tanh", "negative", "absolute", "matmul"),
+                *("cos", "tan", "tanh", "negative", "matmul"),
             )
         },
         "power": "pow",
