@@ -160,14 +160,13 @@ def in_one_piece(
             break
     if out is not None:
         return _into(kernel, arrays, out, blas_threads, function or kernel.reference)
+    call = kernel.reference if function is None else function
     try:
-        if not kernel.blas:
-            result = function(*arrays) if function is not None else kernel.reference(*arrays)
-        elif _reaches_threads(arrays):
+        if kernel.blas and _reaches_threads(arrays):
             with blas.limited(blas_threads):
-                result = kernel.reference(*arrays)
+                result = call(*arrays)
         else:
-            result = kernel.reference(*arrays)
+            result = call(*arrays)
         if (result[0] if isinstance(result, tuple) else result).dtype.kind in NUMERIC_KINDS:
             return result
     except (TypeError, ValueError, AttributeError) as error:

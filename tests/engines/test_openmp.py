@@ -578,6 +578,24 @@ def test_small_matrices_have_their_own_factors(name, dtype, order, count):
         assert all(map(np.array_equal, before, arrays))
 
 
+def test_wrong_small_matrices_are_named():
+    run = OpenmpBackend(2, mode="fast").run
+    a, b = np.stack([np.eye(4)] * 50), np.ones((3, 4, 2))
+    for call in (
+        lambda: run(backends.inv, a, out=np.empty((49, 4, 4))),
+        lambda: run(backends.solve, a, b),
+    ):
+        with pytest.raises(ValueError, match=r"^(inv: argument out|solve: )"):
+            call()
+    read_only = np.empty_like(a)
+    read_only.flags.writeable = False
+    with pytest.raises(ValueError, match=r"^inv: argument out"):
+        run(backends.inv, a, out=read_only)
+    own = 2 * a
+    assert run(backends.inv, own, out=own) is own
+    assert np.array_equal(own, a / 2)
+
+
 def test_small_matrices_at_the_edges():
     run = OpenmpBackend(2, mode="fast").run
     singular = np.stack([np.eye(3)] * 99 + [np.ones((3, 3))])

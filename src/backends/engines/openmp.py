@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -20,8 +20,7 @@ import numpy as np
 from backends import arguments, blas
 from backends.backend import ALWAYS_SERIAL, Support, in_one_piece
 from backends.engines import floating
-from backends.engines.chunked import Array, Chunk, ChunkedBackend
-from backends.engines.pool import MIN_WORK, Pool
+from backends.engines.pool import PooledBackend
 from backends.engines.tracing import ufunc_of
 from backends.errors import UnsupportedKernelError
 from backends.kernel import Kernel
@@ -37,7 +36,7 @@ WAITING = ("matmul", "inv", "det", "solve")
 LARGE = 32 * 2**20
 
 
-class OpenmpBackend(ChunkedBackend):
+class OpenmpBackend(PooledBackend):
     """A team of `n_jobs` OpenMP threads.
 
     Parameters
@@ -56,7 +55,6 @@ class OpenmpBackend(ChunkedBackend):
 
     name = "openmp"
     takes_mode = True
-    min_work = MIN_WORK
     #: Elements from which loops are cut; 0: as measured.
     threshold = 0
     #: Bytes of operands from which results go past the caches; None: the size of the caches.
@@ -101,25 +99,12 @@ class OpenmpBackend(ChunkedBackend):
         large = max(np.size(x) for x in arrays) >= getattr(engine, "LEAST", 0)
         return self.mode == "fast" or (self.n_jobs > 1 and large)
 
-    def start(self) -> None:
-        """Begin with no threads; see :meth:`ChunkedBackend.start`."""
-        self._pool = Pool(self.n_jobs)
-
-    def map(
-        self, chunks: list[Chunk], operands: tuple[Any, ...], results: tuple[Array, ...]
-    ) -> list[set[str]]:
-        """Compute pieces of a stack; see :meth:`ChunkedBackend.map`."""
-        return self._pool.map(chunks, operands, results)
-
-    def close(self) -> None:
-        """End the threads that compute stacks; OpenMP keeps its own."""
-        self._pool.close()
-
     def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
         """Compute with `n_jobs` threads; see :meth:`backends.backend.Backend.run`."""
         if kernel.blas:
             if self.mode == "fast" and _is_small(kernel, arrays, out):
-                return _run_small(kernel.name, self.n_jobs, arrays, out)
+                function = partial(_run_small, kernel.name, self.n_jobs)
+                return in_one_piece(kernel, arrays, out, backend=self.name, function=function)
             waits = kernel.name in WAITING and _are_small(arrays)
             if self.n_jobs > 1 and not waits and self._is_stack(kernel, arrays):
                 return super().run(kernel, *arrays, out=out)
@@ -211,7 +196,7 @@ def _stack_ufunc(name: str, n_jobs: int) -> np.ufunc:
     return ufunc
 
 
-def _run_small(name: str, n_jobs: int, arrays: tuple[Any, ...], out: Any) -> Any:
+def _run_small(name: str, n_jobs: int, *arrays: Any, out: Any = None) -> Any:
     """Compute with our own LU factors, errors as numpy.linalg raises them."""
     with np.errstate(all="ignore", invalid="call", call=_singular):
         return _stack_ufunc(name, n_jobs)(*arrays, out=out)

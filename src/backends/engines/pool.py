@@ -10,9 +10,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from backends.engines.chunked import Array, Chunk, compute
+from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
 
-__all__ = ["MIN_WORK", "Pool"]
+__all__ = ["PooledBackend"]
 
 #: Least work in a chunk, in flops plus bytes moved. Handing a chunk to a thread and hearing back
 #: takes tens of microseconds; a chunk of this work takes some hundreds. `backends bench add sin
@@ -20,11 +20,13 @@ __all__ = ["MIN_WORK", "Pool"]
 MIN_WORK = 2.0**20
 
 
-class Pool:
-    """A pool of `n_jobs` threads, the caller's counted, which computes too."""
+class PooledBackend(ChunkedBackend):
+    """Cuts a call into chunks for a persistent pool of threads, `n_jobs` with the caller's."""
 
-    def __init__(self, n_jobs: int) -> None:
-        self.n_jobs = n_jobs
+    min_work = MIN_WORK
+
+    def start(self) -> None:
+        """Begin with no threads; see :meth:`ChunkedBackend.start`."""
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 

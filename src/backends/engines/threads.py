@@ -6,15 +6,12 @@ where no Python is in the loop. BLAS is pinned to one thread meanwhile: the pool
 
 from __future__ import annotations
 
-from typing import Any
-
-from backends.engines.chunked import Array, Chunk, ChunkedBackend
-from backends.engines.pool import MIN_WORK, Pool
+from backends.engines.pool import PooledBackend
 
 __all__ = ["ThreadsBackend"]
 
 
-class ThreadsBackend(ChunkedBackend):
+class ThreadsBackend(PooledBackend):
     """A persistent pool of threads: `n_jobs` with the caller's, which computes too.
 
     Examples
@@ -26,18 +23,3 @@ class ThreadsBackend(ChunkedBackend):
     """
 
     name = "threads"
-    min_work = MIN_WORK
-
-    def start(self) -> None:
-        """Begin with no threads; see :meth:`ChunkedBackend.start`."""
-        self._pool = Pool(self.n_jobs)
-
-    def map(
-        self, chunks: list[Chunk], operands: tuple[Any, ...], results: tuple[Array, ...]
-    ) -> list[set[str]]:
-        """Compute the chunks, in this thread too; see :meth:`ChunkedBackend.map`."""
-        return self._pool.map(chunks, operands, results)
-
-    def close(self) -> None:
-        """End the threads."""
-        self._pool.close()
