@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.bench import record
-from backends.bench.machine import Machine
 from backends.bench.record import Record, RecordError, Result, Row
+from backends.machine import Machine
 
 MACHINE = Machine(
     cpu="AMD EPYC",
@@ -22,6 +22,7 @@ MACHINE = Machine(
     system="Linux",
     architecture="x86_64",
     blas="openblas 0.3.31 SkylakeX pthreads",
+    gpu="",
     python="3.13.1",
     numpy="2.4.6",
     scipy="1.17.1",

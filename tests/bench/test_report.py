@@ -14,8 +14,8 @@ from rich.console import Console
 
 from backends import config, kernels, registry, sources
 from backends.bench import costs, report
-from backends.bench.machine import Machine
 from backends.bench.record import SCHEMA, Record, Result, Row
+from backends.machine import Machine
 
 MACHINE = Machine(
     cpu="Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz",
@@ -24,6 +24,7 @@ MACHINE = Machine(
     system="Linux",
     architecture="x86_64",
     blas="openblas 0.3.31.188.0 SkylakeX pthreads",
+    gpu="",
     python="3.13.1",
     numpy="2.4.6",
     scipy="1.17.1",

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 import platformdirs
 
-from backends.bench.machine import Machine
+from backends.machine import Machine
 
 __all__ = [
     "BASELINE",

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.bench import costs
-from backends.bench.machine import Machine
 from backends.bench.record import BASELINE, Record, Result, Row
+from backends.machine import Machine
 
 __all__ = ["machine_lines", "show"]
 
@@ -53,7 +53,7 @@ def machine_lines(machine: Machine) -> Text:
 
     Examples
     --------
-    >>> from backends.bench.machine import describe
+    >>> from backends.machine import describe
     >>> "cores usable" in machine_lines(describe()).plain
     True
     """

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache, partial
 from importlib import import_module
 from types import ModuleType
@@ -24,6 +23,7 @@ from backends.engines.pool import PooledBackend
 from backends.engines.tracing import ufunc_of
 from backends.errors import UnsupportedKernelError
 from backends.kernel import Kernel
+from backends.machine import cache_bytes
 
 __all__ = ["OpenmpBackend", "load", "make_ufunc"]
 
@@ -242,19 +242,9 @@ def make_ufunc(
         negated=step.negated,
         special=kernel.family == "special functions",
         threshold=threshold,
-        stream_bytes=_caches() if stream_bytes is None else stream_bytes,
+        stream_bytes=(cache_bytes(3) or LARGE) if stream_bytes is None else stream_bytes,
     )
     return ufunc
-
-
-@cache
-def _caches() -> int:
-    """Give the size of the last cache, in bytes."""
-    try:
-        size = os.sysconf("SC_LEVEL3_CACHE_SIZE")
-    except (AttributeError, ValueError, OSError):  # other systems do not tell
-        size = 0
-    return size if size > 0 else LARGE
 
 
 def _report(flags: int, function: str) -> None:

@@ -1,4 +1,4 @@
-"""The command ``backends``: what there is, how fast it is here, and what was measured before."""
+"""The commands ``bench`` and ``report``: how fast each kernel is, now and when last measured."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ import math
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backends import catalogue, listing, registry
+from backends import catalogue, listing, machine, registry
 from backends.backend import Backend, check_jobs
-from backends.bench import machine, record, report, suite
+from backends.bench import record, report, suite
 from backends.bench.record import Record, RecordError, Row
-from backends.declare import REAL_AND_COMPLEX
+from backends.cli.common import (
+    INTERRUPTED,
+    INVALID,
+    console,
+    errors,
+    keep_what_is_done,
+    progress_bar,
+    read_dtype,
+    read_size,
+    split,
+)
 from backends.errors import BackendUnavailableError, UnknownNameError, suggest
 
-__all__ = ["app", "main"]
+__all__ = ["bench_command", "report_command"]
 
 #: An option that `bench` and `report` have.
 DeviceOnly = Annotated[
@@ -35,37 +42,8 @@ DeviceOnly = Annotated[
     ),
 ]
 
-app = typer.Typer(
-    name="backends",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    help="NumPy and SciPy kernels on pluggable backends: what there is, and how fast it is here.",
-    epilog="Examples: `backends list`, `backends bench`, `backends bench --help`.",
-)
 
-#: Exit statuses: a result was wrong; the request or a file was; Ctrl-C (as shells report it).
-INVALID, REFUSED, INTERRUPTED = 1, 2, 130
-
-
-def main() -> None:
-    """Run the command line; errors that have a remedy are one line, not a traceback."""
-    app()
-
-
-@app.command("list")
-def list_command() -> None:
-    """List kernels and backends, and why a backend cannot run here.
-
-    Example: `backends list`.
-    """
-    with _errors():
-        listing.show(_console())
-
-
-@app.command()
-def bench(
+def bench_command(
     kernel: Annotated[
         list[str] | None,
         typer.Argument(help="Kernels to time, as `backends list` names them; all if none."),
@@ -113,19 +91,19 @@ def bench(
     Examples: `backends bench`, `backends bench sin erf --size 1e7`,
     `backends bench matmul --size 500,1000,2000 --backend openmp,threads`.
     """
-    with _errors():
+    with errors():
         if not math.isfinite(time):
             raise ValueError(f"--time {time}: give a number of seconds")
         target = record.prepare(output)
-        sizes = [_size(text) for text in _split(size)]
-        dtypes = [_dtype(text) for text in _split(dtype)] or ["float64"]
-        backends = _backends(_split(backend), n_jobs)
-        cases, skipped = suite.plan(_split(kernel), sizes, dtypes)
+        sizes = [read_size(text) for text in split(size)]
+        dtypes = [read_dtype(text) for text in split(dtype)] or ["float64"]
+        backends = _backends(split(backend), n_jobs)
+        cases, skipped = suite.plan(split(kernel), sizes, dtypes)
         if not cases:
             raise ValueError(f"there is nothing to measure: {'; '.join(skipped)}")
         rows, complete = _measure(cases, backends, seconds=time)
         if not rows:
-            _console(stderr=True).print("backends: interrupted before anything was measured")
+            console(stderr=True).print("backends: interrupted before anything was measured")
             raise typer.Exit(INTERRUPTED)
         measured = Record(
             schema=record.SCHEMA,
@@ -147,18 +125,17 @@ def bench(
     if json:
         sys.stdout.write(record.encode(measured).decode())
     else:
-        report.show(measured, _console(), device_only=device_only)
-    with _errors():
+        report.show(measured, console(), device_only=device_only)
+    with errors():
         if failure is not None:
             raise failure
-        _console(stderr=True).print(f"saved: {target}", style="dim", soft_wrap=True)
+        console(stderr=True).print(f"saved: {target}", style="dim", soft_wrap=True)
     if not complete:
         raise typer.Exit(INTERRUPTED)
     if any(r.status in ("invalid", "failed") for row in rows for r in row.results):
         raise typer.Exit(INVALID)
 
 
-@app.command("report")
 def report_command(
     file: Annotated[
         Path | None, typer.Argument(help="A file saved by `backends bench`; the newest if none.")
@@ -169,9 +146,9 @@ def report_command(
 
     Examples: `backends report`, `backends report results.json --device-only`.
     """
-    with _errors():
+    with errors():
         saved = record.read(file or record.latest())
-    report.show(saved, _console(), device_only=device_only)
+    report.show(saved, console(), device_only=device_only)
 
 
 def _measure(
@@ -179,20 +156,8 @@ def _measure(
 ) -> tuple[list[Row], bool]:
     """Time the cases under a progress bar; Ctrl-C ends it and keeps the finished rows."""
     rows: list[Row] = []
-    console = _console(stderr=True)
-    # A closed terminal and a polite kill keep what was measured too, and leave nothing behind.
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    keep_what_is_done()
+    progress = progress_bar()
     try:
         with progress:
             bar = progress.add_task("starting", total=len(cases))
@@ -205,10 +170,6 @@ def _measure(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to save, and soon over
         return rows, False
     return rows, True
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
@@ -235,42 +196,5 @@ def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
                     raise
                 notes.append(str(error))
     for text in dict.fromkeys([*notes, *(str(warning.message) for warning in caught)]):
-        _console(stderr=True).print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)
+        console(stderr=True).print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)
     return backends
-
-
-def _console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, highlight=False)
-
-
-def _split(texts: Sequence[str] | None) -> list[str]:
-    parts = (part.strip() for text in texts or () for part in text.split(","))
-    return list(dict.fromkeys(part for part in parts if part))
-
-
-def _size(text: str) -> int:
-    try:
-        value = float(text.replace("_", ""))
-        size = int(value)
-    except (ValueError, OverflowError):
-        raise ValueError(f"--size {text!r} is no number: give for example 1e6 or 2000") from None
-    if size != value or size < 1:
-        raise ValueError(f"--size {text!r}: give a whole number, at least 1")
-    return size
-
-
-def _dtype(text: str) -> str:
-    if text not in REAL_AND_COMPLEX:
-        raise UnknownNameError(suggest(text, REAL_AND_COMPLEX, what="dtype"))
-    return text
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turn what the user can mend into one line on stderr and exit status 2."""
-    try:
-        yield
-    except (UnknownNameError, BackendUnavailableError, ValueError, OSError) as error:
-        text = error.args[0] if isinstance(error, LookupError) else str(error)
-        _console(stderr=True).print(f"backends: {text}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(REFUSED) from None
