@@ -23,7 +23,17 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 
 #: What each module may import, also within functions and for type checkers; ``x.*`` stands for
 #: the modules of a folder. A new module belongs in here before it is written.
-BENCH = {"kernel", "errors", "backend", "blas", "kernels", "registry", "config"}
+BENCH = {
+    "profile",
+    "machine",
+    "kernel",
+    "errors",
+    "backend",
+    "blas",
+    "kernels",
+    "registry",
+    "config",
+}
 ENGINE = {"backend", "kernel", "arguments", "blas", "errors", "machine"}
 MAY_IMPORT = {
     "errors": set(),
@@ -36,8 +46,25 @@ MAY_IMPORT = {
     "kernels.*": {"declare", "kernel", "accuracy", "errors"},
     "arguments": {"kernel"},
     "backend": {"arguments", "blas", "errors", "kernel"},
-    "sources": {"catalogue", "kernels", "errors"},
+    "sources": {"catalogue", "kernels", "errors", "profile"},
     "config": {"sources", "kernel"},
+    "position": {"kernel"},
+    "files": set(),
+    "measurements": {"files"},
+    "profile": {
+        *("catalogue", "errors", "files", "kernels", "machine", "measurements", "position"),
+    },
+    "auto": {"backend", "config", "errors", "kernel", "position", "profile", "registry"},
+    "explanation": {
+        "auto",
+        "measurements",
+        "config",
+        "kernel",
+        "kernels",
+        "position",
+        "profile",
+        "registry",
+    },
     "registry": {"config", "sources", "catalogue", "backend", "errors", "kernel"},
     "engines": set(),
     "engines.floating": {"errors"},
@@ -60,7 +87,7 @@ MAY_IMPORT = {
     "bench.timer": set(),
     "bench.digits": {"kernel"},
     "bench.costs": {"bench.record"},
-    "bench.record": {"machine"},
+    "bench.record": {"files", "machine"},
     "bench.report": {"machine", "bench.record", "bench.costs"},
     "bench.*": {*BENCH, "bench.*"},
     "testing": {"testing.*"},
@@ -68,8 +95,28 @@ MAY_IMPORT = {
     "listing": {"backend", "catalogue", "config", "errors", "kernel", "kernels", "registry"},
     "machine": {"blas"},
     "cli": {"cli.*"},
-    "cli.*": {*BENCH, "machine", "listing", "catalogue", "declare", "bench.*", "cli.common"},
-    "": {"backend", "config", "declare", "errors", "kernel", "kernels", "registry", "kernels.*"},
+    "cli.*": {
+        *BENCH,
+        "explanation",
+        "profile",
+        "machine",
+        "listing",
+        "catalogue",
+        "declare",
+        "bench.*",
+        "cli.common",
+    },
+    "": {
+        "explanation",
+        "backend",
+        "config",
+        "declare",
+        "errors",
+        "kernel",
+        "kernels",
+        "registry",
+        "kernels.*",
+    },
 }
 MODULES = pytest.mark.parametrize("module", FILES)
 
