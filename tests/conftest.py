@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 import backends
-from backends import config, kernels
+from backends import auto, config, files, kernels, profile, registry
 from backends.kernel import REGISTERED
 
 # No deadline: the cores of a test machine are shared. The same examples at every run: a failure
@@ -28,6 +28,7 @@ def clean_configuration(tmp_path, monkeypatch):
     for variable in os.environ:
         if variable.startswith("BACKENDS_"):
             monkeypatch.delenv(variable)
+    monkeypatch.setattr(files, "data_folder", lambda name: tmp_path / "array-backends" / name)
     monkeypatch.chdir(tmp_path)
     ours = dict(REGISTERED)
     _forget_settings()
@@ -39,6 +40,10 @@ def clean_configuration(tmp_path, monkeypatch):
 
 def _forget_settings():
     config._found, config._process = None, config.Layer("set_config")
+    profile.current.cache_clear()
+    auto._say_untuned.cache_clear()
+    for key in [key for key in registry._backends if key[0] == "auto"]:
+        del registry._backends[key]
     config._version += 1  # never back to 0: what was resolved before would look fresh
 
 

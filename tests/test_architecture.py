@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "kernels.*": {"declare", "kernel", "accuracy", "errors"},
     "arguments": {"kernel"},
     "backend": {"arguments", "blas", "errors", "kernel"},
-    "sources": {"catalogue", "kernels", "errors", "profile"},
+    "sources": {"catalogue", "files", "kernels", "errors", "profile"},
     "config": {"sources", "kernel"},
     "position": {"kernel"},
     "files": set(),

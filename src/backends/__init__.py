@@ -30,6 +30,7 @@ from backends.registry import available as available
 from backends.registry import get as get
 
 if TYPE_CHECKING:
+    from backends.explanation import explain as explain
     from backends.kernels.elementwise import *
     from backends.kernels.linalg import *
     from backends.kernels.special import *
@@ -46,6 +47,7 @@ _FACADE = (
     "available",
     "config_context",
     "elementwise",
+    "explain",
     "get",
     "get_config",
     "linear_algebra",
@@ -64,6 +66,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("array-backends")
+    if name == "explain":
+        from backends.explanation import explain
+
+        return explain
     kernel = None if name.startswith("_") else kernels.every().get(name)
     if kernel is not None:
         if kernel.__module__.startswith("backends."):

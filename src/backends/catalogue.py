@@ -19,6 +19,7 @@ BUILT_IN = {
     "threads": "backends.engines.threads:ThreadsBackend",
     "joblib": "backends.engines.processes:JoblibBackend",
     "openmp": "backends.engines.openmp:OpenmpBackend",
+    "auto": "backends.auto:AutoBackend",
     "cupy": "backends.engines.cupy:CupyBackend",
     "torch": "backends.engines.torch:TorchBackend",
     "jax": "backends.engines.jax:JaxBackend",

@@ -3,7 +3,8 @@
 From strongest to weakest: :func:`config_context`, :func:`set_config`, the environment
 (``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``, ``BACKENDS_DEVICE``, ``BACKENDS_MODE``), a file
 (``backends.toml``, or ``[tool.backends]`` in ``pyproject.toml``, in the current folder or the
-nearest one above that has it), the defaults.
+nearest one above that has it), the profile that ``backends tune`` made of this machine, the
+defaults.
 Within one source a choice for a kernel beats the general one; a stronger source beats both.
 Environment and file are read once, at the first use.
 """
@@ -147,7 +148,8 @@ def get_config() -> Config:
 
     Examples
     --------
-    >>> get_config().backend.value in {"numpy", "threads", "joblib", "openmp"}
+    >>> import backends
+    >>> get_config().backend.value in backends.available()
     True
     """
     return current()
@@ -249,5 +251,5 @@ def set_config(**settings: Any) -> None:
 def _outer_layers() -> tuple[Layer, ...]:
     global _found
     if _found is None:
-        _found = (*sources.environment(), *sources.file())
+        _found = (*sources.environment(), *sources.file(), *sources.tuned())
     return _found

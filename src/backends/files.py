@@ -1,11 +1,18 @@
-"""Files that are written whole or not at all."""
+"""Files of the user's: where they are, and written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["beside", "write_whole"]
+__all__ = ["beside", "data_folder", "write_whole"]
+
+
+def data_folder(name: str) -> Path:
+    """Give the user's folder for files of one kind; it need not exist."""
+    import platformdirs  # here: `import backends` must cost no more than `import numpy`
+
+    return Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / name
 
 
 def beside(file: Path) -> Path:

@@ -60,6 +60,8 @@ def _backends(console: Console) -> None:
 def _kernels(console: Console) -> None:
     engines = []
     for name in registry.available():
+        if name == "auto":  # it has what the others have
+            continue
         try:
             engines.append(registry.get(name, 1))
         except BackendUnavailableError as error:

@@ -45,21 +45,25 @@ class _Points(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     points: list[Point]
 
 
-def write(file: Path, created: str, points: Sequence[Point]) -> None:
-    """Write all that was measured, whole or not at all.
+def write(profile: Path, created: str, points: Sequence[Point]) -> None:
+    """Write what `profile` is made from beside it, whole or not at all.
 
     Raises
     ------
     OSError
         The file cannot be written.
     """
-    files.write_whole(file, msgspec.json.encode(_Points(SCHEMA, created, list(points))))
+    files.write_whole(_beside(profile), msgspec.json.encode(_Points(SCHEMA, created, list(points))))
 
 
-def read(file: Path, created: str) -> list[Point]:
-    """Read what was measured; nothing where the file is gone, damaged, or of another run."""
+def read(profile: Path, created: str) -> list[Point]:
+    """Read what `profile` was made from; nothing where that is gone, damaged, or of another run."""
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=_Points)
+        found = msgspec.json.decode(_beside(profile).read_bytes(), type=_Points)
     except (OSError, msgspec.DecodeError):
         return []
     return found.points if (found.schema, found.created) == (SCHEMA, created) else []
+
+
+def _beside(profile: Path) -> Path:
+    return profile.with_suffix(".json")

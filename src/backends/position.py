@@ -10,12 +10,14 @@ import numpy as np
 
 from backends.kernel import Kernel
 
-__all__ = ["DTYPES", "LAYOUTS", "Position", "of", "volume"]
+__all__ = ["DTYPES", "LAYOUTS", "SMALL_ORDER", "Position", "of", "volume"]
 
 #: How arrays lie, as far as choices differ by it. Elements of elementwise kernels and of single
 #: matrices follow each other in memory or not; of stacks the order of the matrices counts more.
 LAYOUTS = ("contiguous", "strided", "small_stack", "stack")
 DTYPES = ("float32", "float64", "complex128")
+#: The native ones only; `dtype.name` takes microseconds.
+_NAMES = {np.dtype(name): name for name in DTYPES}
 #: Largest order of a small stack's matrices: that of the OpenMP engine's own LU factors.
 SMALL_ORDER = 16
 
@@ -58,8 +60,8 @@ def of(kernel: Kernel, arrays: Sequence[Any]) -> Position | None:
     if not operands:
         return None
     largest = max(operands, key=lambda x: x.size)
-    dtype = largest.dtype
-    if dtype.name not in DTYPES or not dtype.isnative:
+    dtype = _NAMES.get(largest.dtype)
+    if dtype is None:
         return None
     layout = "contiguous" if all(x.flags.forc for x in operands) else "strided"
     if not kernel.blas:
@@ -69,11 +71,11 @@ def of(kernel: Kernel, arrays: Sequence[Any]) -> Position | None:
                 size = math.prod(np.broadcast_shapes(*(x.shape for x in operands)))
             except ValueError:  # NumPy has the words for it
                 return None
-        return Position(dtype.name, layout, size)
+        return Position(dtype, layout, size)
     if any(x.ndim > 2 for x in operands):
         layout = "small_stack" if max(largest.shape[-2:]) <= SMALL_ORDER else "stack"
-        return Position(dtype.name, layout, largest.size)
-    return Position(dtype.name, layout, round(volume(kernel, operands) ** (1 / 3)))
+        return Position(dtype, layout, largest.size)
+    return Position(dtype, layout, round(volume(kernel, operands) ** (1 / 3)))
 
 
 def volume(kernel: Kernel, matrices: Sequence[Any]) -> int:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import platformdirs
 
 from backends import catalogue, files, kernels, machine, measurements
 from backends.errors import suggest
@@ -115,7 +114,7 @@ def fingerprint() -> dict[str, str | int]:
 
 def folder() -> Path:
     """Give the user's folder for profiles."""
-    return Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / "profiles"
+    return files.data_folder("profiles")
 
 
 def path() -> Path:
@@ -231,7 +230,7 @@ def write(
             for c in choices[key]
         )
         parts.append(f"{key.kernel} = [{steps}]\n")
-    measurements.write(file.with_suffix(".json"), created, points)
+    measurements.write(file, created, points)
     files.write_whole(file, "".join(parts).encode())
     current.cache_clear()
     return Profile(file, created, here, choices)

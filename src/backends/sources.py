@@ -1,4 +1,4 @@
-"""Where settings come from: environment, file, or a caller; each checked and named in errors."""
+"""Where settings come from: environment, file, a caller, the tuned profile; checked and named."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from backends import catalogue, kernels
+from backends import catalogue, files, kernels
 from backends.errors import ConfigError, suggest, users_level
 
-__all__ = ["FILE", "Layer", "environment", "file", "make_layer"]
+__all__ = ["FILE", "Layer", "environment", "file", "make_layer", "tuned"]
 
 #: Name of the file that chooses for the programs in its folder and below.
 FILE = "backends.toml"
@@ -152,4 +152,22 @@ def file() -> tuple[Layer, ...]:
                 if not isinstance(content, Mapping):
                     raise ConfigError(f"{path}: tool.backends must be a table, not {content!r}")
             return (make_layer(str(path), content),)
+    return ()
+
+
+def tuned() -> tuple[Layer, ...]:
+    """Let this machine's tuned profile choose, if there is one; one that is unfit draws a warning.
+
+    Who never tuned pays for a look at a folder.
+    """
+    if not files.data_folder("profiles").is_dir():
+        return ()
+    from backends import profile  # here: it takes a tenth of a second
+
+    found = profile.current()
+    if found.profile is not None:
+        return (Layer(f"the tuned profile {found.profile.path}", backend="auto"),)
+    if found.problem:
+        text = f"{found.problem}. Until then numpy is the default, and auto is cautious"
+        warnings.warn(text, stacklevel=users_level())
     return ()

@@ -18,6 +18,7 @@ app = typer.Typer(
     epilog="Examples: `backends list`, `backends bench`, `backends bench --help`.",
 )
 app.command("list")(choose.list_command)
+app.command("explain")(choose.explain_command)
 app.command("bench")(bench.bench_command)
 app.command("report")(bench.report_command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +21,8 @@ __all__ = [
     "console",
     "errors",
     "keep_what_is_done",
+    "note",
+    "notes",
     "progress_bar",
     "read_dtype",
     "read_size",
@@ -95,6 +98,21 @@ def read_dtype(text: str) -> str:
     if text not in REAL_AND_COMPLEX:
         raise UnknownNameError(suggest(text, REAL_AND_COMPLEX, what="dtype"))
     return text
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Print each warning once, as a line on stderr, when the block ends."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        note(text)
+
+
+def note(text: str) -> None:
+    """Print what is worth knowing and no error, on stderr."""
+    console(stderr=True).print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager
