@@ -48,6 +48,10 @@ HEAD = """\
 """
 
 
+#: The last line: a file that was cut short between two lines is no other profile.
+END = "# end"
+
+
 class ProfileError(ValueError):
     """A profile cannot be used; the message names the file and the line."""
 
@@ -169,6 +173,10 @@ def read(file: Path) -> Profile:
     except tomllib.TOMLDecodeError as error:  # has the line
         raise ProfileError(f"{file} is no TOML, or cut short: {error}") from None
     lines = _Lines(file, text)
+    if not text.rstrip().endswith(END):
+        raise ProfileError(
+            f"{file}, line {len(text.splitlines())}: it is cut short: the last line is not {END!r}"
+        )
     schema, created, made_on = (content.pop(key, None) for key in ("schema", "created", "machine"))
     if schema != SCHEMA:
         raise lines.error(
@@ -230,6 +238,7 @@ def write(
             for c in choices[key]
         )
         parts.append(f"{key.kernel} = [{steps}]\n")
+    parts.append(f"\n{END}\n")
     measurements.write(file, created, points)
     files.write_whole(file, "".join(parts).encode())
     current.cache_clear()
@@ -270,11 +279,13 @@ class _Lines:
 
     def error(self, text: str, table: str, key: str = "") -> ProfileError:
         """Give an error that names the file and the line, or the nearest table above."""
-        number = self._numbers.get((table, key))
-        for other, _ in self._numbers:
-            inner = f"{table}.{key}" if table else key
-            if number is None and f"{other}.".startswith(f"{inner}."):
-                number = self._numbers[other, ""]
+        inner = f"{table}.{key}".strip(".")
+        found = [
+            line
+            for (name, value), line in self._numbers.items()
+            if (name, value) == (table, key) or (not value and f"{name}.".startswith(f"{inner}."))
+        ]
+        number = min(found, default=None) if inner else None
         where = f", line {number}" if number else ""
         return ProfileError(f"{self._file}{where}: {text}")
 
