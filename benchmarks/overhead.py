@@ -1,4 +1,4 @@
-"""What the package itself costs: a call, an import, and the memory of the process pool.
+"""What the package itself costs: a call, a choice, an import, and the memory of the process pool.
 
 Run it with ``python benchmarks/overhead.py`` in the environment that `make bench` sets up.
 """
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import psutil
@@ -34,6 +35,26 @@ def calls() -> None:
         low, middle, high = np.quantile(more, [0.05, 0.5, 0.95])
         print(
             f"{name}: NumPy {np.median(seconds[0]) * 1e9:.0f} ns, backends {middle:.0f} ns more "
+            f"(5th to 95th percentile {low:.0f} to {high:.0f})"
+        )
+
+
+def choosing() -> None:
+    """Print what backend auto takes longer than backend numpy where it chooses numpy."""
+    kernels = {"sin": np.linspace(0.0, 1.0, 10), "add": np.ones(10), "matmul": np.eye(8)}
+    for name, x in kernels.items():
+        kernel = getattr(backends, name)
+        arrays = (x,) * len(kernel.core)
+        chosen = backends.explain(name, *arrays, backend="auto").backend
+        calls = {
+            engine: partial(backends.get(engine).call, kernel, arrays, None)
+            for engine in ("numpy", "auto")
+        }
+        timings = compare(calls, seconds=SECONDS / 2)
+        seconds = [np.array(timings[engine].seconds) for engine in ("numpy", "auto")]
+        low, middle, high = np.quantile((seconds[1] - seconds[0]) * 1e9, [0.05, 0.5, 0.95])
+        print(
+            f"auto, {name}, which goes to {chosen}: {middle:.0f} ns more than numpy "
             f"(5th to 95th percentile {low:.0f} to {high:.0f})"
         )
 
@@ -93,5 +114,6 @@ def _memory() -> int:
 
 if __name__ == "__main__":
     calls()
+    choosing()
     imports()
     memory()

@@ -57,7 +57,12 @@ def run_python(tmp_path):
         home = str(Path(backends.__file__).parents[1])
         done = subprocess.run(
             [sys.executable, file],
-            env={**os.environ, "PYTHONPATH": home, **environment},
+            env={
+                **os.environ,
+                "PYTHONPATH": home,
+                "XDG_DATA_HOME": str(tmp_path / "data"),
+                **environment,
+            },
             capture_output=True,
             text=True,
             timeout=120,

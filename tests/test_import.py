@@ -16,7 +16,8 @@ LATE = [
     "threadpoolctl", "psutil", "platformdirs", "numpy.random", "dataclasses", "tomllib",
     "importlib.metadata", "difflib", "multiprocessing", "concurrent.futures", "hypothesis",
     "pytest", "backends.cli", "backends.bench", "backends.engines", "backends.kernels.special",
-    "backends.testing",
+    "backends.testing", "backends.profile", "backends.auto", "backends.explanation",
+    "backends.machine",
 ]
 # fmt: on
 
@@ -38,6 +39,8 @@ def test_call_on_numpy_brings_in_no_other_engine(run_python):
     after = modules_after(run_python, "import backends; backends.sqrt([1.0])")
     assert "backends.engines.serial" in after
     assert not {"rich", "typer", "backends.engines.threads", "backends.engines.processes"} & after
+    # Who never tuned pays nothing for the profile that is not there.
+    assert not {"msgspec", "joblib", "backends.profile", "backends.auto"} & after
 
 
 def test_settings_are_not_read_by_importing(run_python):
