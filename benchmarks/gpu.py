@@ -30,7 +30,7 @@ def products(cupy: Any, engine: Any) -> None:
         timings = compare(
             {"backend": lambda a=a: engine.run(backends.matmul, a, a), "direct": direct},
             seconds=SECONDS,
-        )
+        ).timings
         more = ratio(timings["backend"].seconds, timings["direct"].seconds)
         print(
             f"matmul {ORDER} {dtype}: {(more.value - 1) * 100:+.1f} percent of CuPy's time "
@@ -50,7 +50,7 @@ def bandwidth(cupy: Any, engine: Any) -> None:
     # Both read and write every element once.
     timings = compare(
         {"copy": copy, "norm_isf": lambda: engine.run(backends.norm_isf, q)}, seconds=SECONDS
-    )
+    ).timings
     share = ratio(timings["copy"].seconds, timings["norm_isf"].seconds)
     rate = 2 * q.nbytes / np.median(timings["copy"].seconds) / 1e9
     print(
@@ -81,7 +81,7 @@ def transfers(cupy: Any, engine: Any) -> None:
             "out": lambda: engine.to_numpy(there),
         },
         seconds=SECONDS,
-    )
+    ).timings
     for name, raw in (("in", "raw in"), ("in from page-locked", "raw in"), ("out", "raw out")):
         share = ratio(timings[raw].seconds, timings[name].seconds)
         rate = x.nbytes / np.median(timings[raw].seconds) / 1e9

@@ -78,7 +78,7 @@ def peers(names: list[str], sizes: list[float], seconds: float) -> None:
             if size >= 10**6:
                 a, b = np.ones(size), np.ones(size)
                 candidates["(triad)"] = partial(triad, a, b, out)
-            timings = compare(candidates, seconds=seconds)
+            timings = compare(candidates, seconds=seconds).timings
             print(f"{name}, {size:,} elements: times the speed of numpy")
             base = timings["numpy"]
             for label, timing in sorted(
@@ -118,7 +118,7 @@ def small(seconds: float) -> None:
                     "fast": partial(fast, *arrays, out),
                 },
                 seconds=seconds,
-            )
+            ).timings
             cells = []
             for label in ("exact", "fast"):
                 more = ratio(timings[label].seconds, timings["numpy"].seconds)
@@ -169,7 +169,7 @@ def stacks(seconds: float) -> None:
                 "fast": partial(fast.run, kernel, *arrays),
             },
             seconds=seconds,
-        )
+        ).timings
         print(f"{name}, 100,000 of 8 x 8: times the speed of numpy")
         for label, timing in timings.items():
             print(row(label, timings["numpy"], timing, 100_000))
@@ -195,7 +195,7 @@ def rows(seconds: float) -> None:
                     "fast": partial(make_ufunc(kernel, jobs, "fast"), x, out),
                 },
                 seconds=seconds,
-            )
+            ).timings
             print(f"{name}, {what}: times the speed of numpy")
             for label, timing in timings.items():
                 print(row(label, timings["numpy"], timing, x.size))

@@ -29,7 +29,7 @@ def calls() -> None:
         "matmul of 16 x 16": (lambda: np.matmul(a, a), lambda: backends.matmul(a, a)),
     }
     for name, (direct, ours) in pairs.items():
-        timings = compare({"direct": direct, "backends": ours}, seconds=SECONDS)
+        timings = compare({"direct": direct, "backends": ours}, seconds=SECONDS).timings
         seconds = np.array([timings["direct"].seconds, timings["backends"].seconds])
         more = np.sort(seconds[1] - seconds[0]) * 1e9
         low, middle, high = np.quantile(more, [0.05, 0.5, 0.95])

@@ -128,7 +128,7 @@ def main() -> None:
                     "direct": direct,
                 },
                 seconds=arguments.time,
-            )
+            ).timings
             more = ratio(timings["wrapped"].seconds, timings["direct"].seconds)
             print(
                 f"{name} {kernel}: {(more.value - 1) * 100:+.1f} percent "

@@ -191,7 +191,7 @@ def _compare(
 
     timings = timer.compare(
         {label: candidates[key] for label, key in labels.items()}, seconds=seconds, check=check
-    )
+    ).timings
     work = kernel.flops(*arrays), kernel.bytes_moved(expected, *arrays)
     base = timings[next(iter(labels))].seconds
     results = {

@@ -1,6 +1,9 @@
 """One clock for all candidates: interleaved, in random order, until the interval is narrow.
 
-A machine that is slow for a second is then slow for every candidate, and the ratio holds.
+* A machine that is slow for a second is then slow for every candidate, and the ratio holds.
+* The baseline runs twice, as two candidates: what it seems to gain over itself is the noise floor.
+* A verdict is "faster" or "slower" only where the interval leaves 1 out and the ratio is above the
+  floor, "same" only where a difference of five percent is ruled out. Everything else is "unclear".
 """
 
 from __future__ import annotations
@@ -15,21 +18,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Ratio", "Timing", "compare", "ratio"]
+__all__ = ["Comparison", "Ratio", "Timing", "compare", "ratio"]
 
-#: Seconds that a sample lasts at least: ten thousand ticks of any clock in use.
-SAMPLE = 1e-3
-#: Rounds before the interval is believed, and after which more would tell nothing new.
-LEAST_ROUNDS, MOST_ROUNDS = 5, 200
-#: Half width of the interval, relative, at which a comparison has told enough.
+#: Seconds that a sample lasts at least: thousands of ticks of any clock in use. Short samples are
+#: more, and fewer of them are hit by what else the machine does: samples of 1 ms instead gave a
+#: ratio four times as uncertain for the same time (`benchmarks/timer.py`, two busy cores).
+SAMPLE = 3e-4
+#: Rounds that are always run: of fewer, not even the range is a 95 percent interval of the median.
+LEAST_ROUNDS = 6
+#: Rounds before an interval may be narrow by more than luck, and after which more tell little.
+ENOUGH_ROUNDS, MOST_ROUNDS = 20, 1000
+#: Half width of the interval, relative, at which a comparison has told enough: the floor of 2.5
+#: percent is then more than two such widths from 1, and from a true difference of 5 percent.
 NARROW = 0.01
-#: A ratio whose whole interval is within this of 1 is no difference that anyone would notice.
-SAME = 0.03
+#: A difference of FIND must be found, and none must not: half of it parts the two.
+FIND, SAME = 0.05, 0.025
+#: Warm-up ends when so many samples were not FASTER than the best before, relative; or after so
+#: many samples in all, or this share of the budget. A call of LONG seconds is not repeated.
+STEADY, FASTER, MOST_WARM_UPS, WARM_UP_SHARE, LONG = 3, 0.02, 50, 0.1, 0.05
 #: Seconds of a look at whether the process is quiet (Linux counts the time of other threads in
 #: ticks of up to 10 ms), and how often to look.
 LOOK, MOST_LOOKS = 0.02, 25
-#: Resamples of the bootstrap; the interval's own error is then well below its width.
-RESAMPLES = 1000
 
 
 @dataclass
@@ -60,13 +69,95 @@ class Ratio(NamedTuple):
     verdict: str
 
 
+@dataclass
+class Comparison:
+    """What :func:`compare` has measured.
+
+    Attributes
+    ----------
+    timings : dict of str to Timing
+        In the order of the candidates, the baseline first.
+    again : Timing or None
+        The baseline a second time, among the others; None if it was not asked for.
+    """
+
+    timings: dict[str, Timing]
+    again: Timing | None = None
+
+    @property
+    def noise(self) -> float:
+        """What the baseline gains over itself, or may gain by its interval; 0 without one."""
+        baseline = self._baseline.seconds
+        if self.again is None or not baseline:
+            return 0.0
+        found = ratio(baseline, self.again.seconds)
+        # Not the farther end of the interval, which has both: true differences of 5 percent were
+        # then lost where each candidate's own interval had found them.
+        half_width = math.sqrt(found.high / found.low)
+        return max(found.value, 1 / found.value, half_width) - 1
+
+    @property
+    def drift(self) -> float:
+        """How much slower the baseline was in the last third of the rounds than in the first."""
+        seconds = self._baseline.seconds
+        third = len(seconds) // 3
+        if third == 0:
+            return 0.0
+        return float(np.median(seconds[-third:]) / np.median(seconds[:third])) - 1
+
+    def ratio(self, name: str) -> Ratio:
+        """Compare candidate `name` with the baseline, above the noise floor.
+
+        With both runs of the baseline, if there are two: that makes the ratio a fifth to a third
+        less uncertain. The pairs of a round then share a sample; :func:`ratio` allows for that as
+        for any rounds that are alike.
+        """
+        baseline, candidate = self._baseline.seconds, self.timings[name].seconds
+        if self.again is not None:
+            baseline = np.column_stack([baseline, self.again.seconds]).ravel().tolist()
+            candidate = np.repeat(candidate, 2).tolist()
+        return ratio(baseline, candidate, self.noise)
+
+    @property
+    def _baseline(self) -> Timing:
+        return next(iter(self.timings.values()))
+
+
+@dataclass
+class _Run:
+    """A candidate while it is measured."""
+
+    name: str
+    call: Callable[[], Any]
+    before: Callable[[], Any] | None
+    timing: Timing
+    is_baseline: bool
+    batch: int = 1
+    restless: bool = False
+
+    def sample(self) -> tuple[float, Any]:
+        """Give the seconds of one call, and its result."""
+        if self.before is not None:
+            self.before()
+        result = None
+        start = time.perf_counter()
+        for _ in range(self.batch):
+            result = None  # as in `y = f(x)`, the last result's memory is free again
+            result = self.call()
+        return (time.perf_counter() - start) / self.batch, result
+
+
 def compare(
     candidates: Mapping[str, Callable[[], Any]],
     *,
     seconds: float,
     check: Callable[[str, Any], str] = lambda name, result: "",
+    before: Mapping[str, Callable[[], Any]] = {},
+    again: bool = True,
+    quiet: bool = True,
+    sample: float = SAMPLE,
     seed: int = 0,
-) -> dict[str, Timing]:
+) -> Comparison:
     """Time `candidates` against each other.
 
     Parameters
@@ -74,130 +165,177 @@ def compare(
     candidates : mapping of str to callable
         What is timed, without arguments; the first is the baseline.
     seconds : float
-        Budget. Reached only when the intervals stay wide; at least five rounds are run.
+        Budget. Reached only when the intervals stay wide; at least six rounds are run. Warming up
+        comes before it: two calls of each, and at most a tenth of the budget for more.
     check : callable
         ``check(name, result)`` of the first *timed* result of each: a text says what is wrong
         with it, and takes the candidate out.
+    before : mapping of str to callable
+        What is called, untimed, before each sample of a candidate. Its sample is then one call, so
+        that caches can be emptied first, say.
+    again : bool
+        Whether to time the baseline against itself too, for the noise floor.
+    quiet : bool
+        Whether to look for threads that a candidate leaves spinning, and wait for them: 20 ms for
+        each candidate at least. Not needed where none starts threads that spin.
+    sample : float
+        Seconds that a sample lasts at least; short calls are repeated.
     seed : int
         Of the random order within a round.
 
     Returns
     -------
-    dict of str to Timing
-        In the order of `candidates`.
+    Comparison
+        The samples, and what they mean.
 
     Raises
     ------
+    ValueError
+        `before` has a name that is no candidate's.
     Exception
         Whatever the baseline raises. Another candidate that raises is taken out with its reason.
 
     Examples
     --------
-    >>> timings = compare({"one": lambda: sum(range(1000)), "two": lambda: 0}, seconds=0.1)
-    >>> ratio(timings["one"].seconds, timings["two"].seconds).verdict
+    >>> found = compare({"one": lambda: sum(range(1000)), "two": lambda: 0}, seconds=0.1)
+    >>> found.ratio("two").verdict
     'faster'
     """
-    timings = {name: Timing() for name in candidates}
+    if not before.keys() <= candidates.keys():
+        wrong = ", ".join(sorted(before.keys() - candidates.keys()))
+        raise ValueError(f"before: {wrong}: no such candidate; name one of {', '.join(candidates)}")
     baseline = next(iter(candidates))
-    rng = np.random.default_rng(seed)
-    batches: dict[str, int] = {}
-    restless = set()
-    for name, candidate in candidates.items():
-        with _faults(timings[name], name == baseline):
-            batches[name] = _warm_up(candidate)
-        if not _quiet():
-            restless.add(name)
+    runs = [
+        _Run(name, call, before.get(name), Timing(), name == baseline)
+        for name, call in candidates.items()
+    ]
+    found = Comparison({run.name: run.timing for run in runs})
+    if again:
+        found.again = Timing()
+        runs.append(_Run("", candidates[baseline], before.get(baseline), found.again, True))
+    for run in runs:
+        with _faults(run):
+            _warm_up(run, sample, WARM_UP_SHARE * seconds / len(runs))
+        if quiet and not _quiet():
+            run.restless = True
             _wait_for_quiet()
-    end, look = time.perf_counter() + seconds, float(LEAST_ROUNDS)
+    rng = np.random.default_rng(seed)
+    end, look = time.perf_counter() + seconds, float(ENOUGH_ROUNDS)
     with _no_gc():
-        for count in range(MOST_ROUNDS):
-            running = [name for name in candidates if not timings[name].fault]
+        for count in range(1, MOST_ROUNDS + 1):
+            running = [run for run in runs if not run.timing.fault]
             for index in rng.permutation(len(running)):
-                name = running[index]
-                with _faults(timings[name], name == baseline):
-                    elapsed, result = _sample(candidates[name], batches[name])
-                    fault = check(name, result) if count == 0 else ""
+                run = running[index]
+                with _faults(run):
+                    elapsed, result = run.sample()
+                    # The baseline's second run has no name: its result was checked as the first's.
+                    fault = check(run.name, result) if count == 1 and run.name else ""
                     del result
                     if fault:
-                        timings[name].fault, timings[name].invalid = fault, True
+                        run.timing.fault, run.timing.invalid = fault, True
                     else:
-                        timings[name].seconds.append(elapsed)
-                if name in restless:
+                        run.timing.seconds.append(elapsed)
+                if run.restless:
                     _wait_for_quiet()
-            if count + 1 < LEAST_ROUNDS:
-                continue
-            if time.perf_counter() >= end:
+            if count >= LEAST_ROUNDS and time.perf_counter() >= end:
                 break
-            if count + 1 >= look:
-                if _settled(timings, baseline):
+            # Rarely: who looks at every round finds the one at which the interval is narrow.
+            if count >= look:
+                if _settled(found):
                     break
-                look *= 1.5  # the bootstrap takes longer than a short sample
-    return timings
+                look *= 1.5
+    return found
 
 
-def ratio(baseline: Sequence[float], candidate: Sequence[float]) -> Ratio:
-    """Give how many times faster `candidate` is, with a bootstrap interval over paired rounds.
+def ratio(baseline: Sequence[float], candidate: Sequence[float], noise: float = 0.0) -> Ratio:
+    """Give how many times faster `candidate` is, with an interval from the ranks of the rounds.
 
     Parameters
     ----------
     baseline, candidate : sequence of float
         Seconds of each round, in the order of the rounds.
+    noise : float
+        The noise floor, relative: a smaller difference is none.
+
+    Notes
+    -----
+    The interval is the one that inverts the sign test: which two rounds' ratios, counted from the
+    middle, hold the median in 95 of 100 cases, whatever the noise is like. It is what resampling
+    the rounds tends to, without its error: on short series of samples as real machines give them,
+    the percentile bootstrap held the median in 88 to 93 of 100, with blocks in 80 to 93, and the
+    ranks in 92 to 98. Where slow spells span several rounds, a round tells less than a new one:
+    the autocorrelation of the signs says by how much, and widens the interval.
 
     References
     ----------
-    B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3: the
-    percentile interval.
+    H. A. David and H. N. Nagaraja, "Order Statistics" (2003), section 7.1: the interval.
+    W. K. Newey and K. D. West, Econometrica 55 (1987), 703: the sum of autocorrelations.
 
     Examples
     --------
-    >>> ratio([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
+    >>> ratio([2.0] * 6, [1.0] * 6)
     Ratio(value=2.0, low=2.0, high=2.0, verdict='faster')
     """
     # The ratio of each round, and not of the medians: what slows the machine down for a while
     # slows both in the same rounds, but may fall on the median of only one.
     # Logarithms make the ratio of A to B the inverse of that of B to A.
     paired = np.log(np.asarray(baseline) / np.asarray(candidate))
-    rounds = np.random.default_rng(0).integers(len(paired), size=(RESAMPLES, len(paired)))
-    low, high = np.exp(np.quantile(np.median(paired[rounds], axis=1), [0.025, 0.975]))
-    value = float(np.exp(np.median(paired)))
-    return Ratio(value, float(low), float(high), _verdict(value, float(low), float(high)))
+    count = len(paired)
+    middle = float(np.median(paired))
+    width = 1.96 * math.sqrt(count * _inflation(np.sign(paired - middle)))
+    lowest = max(0, math.floor((count - width - 1) / 2))
+    ordered = np.sort(paired)
+    value, low, high = map(math.exp, (middle, ordered[lowest], ordered[count - 1 - lowest]))
+    return Ratio(value, low, high, _verdict(value, low, high, max(SAME, noise), count))
 
 
-def _verdict(value: float, low: float, high: float) -> str:
-    least, most = 1 / (1 + SAME), 1 + SAME
-    if least <= low and high <= most:
-        return "same"
-    if low > 1 and value >= most:
+def _inflation(signs: Any) -> float:
+    """Give how many rounds tell as much as one would that knew nothing of those before it."""
+    count = len(signs)
+    lags = math.isqrt(count)
+    total = sum(
+        (1 - lag / (lags + 1)) * float(signs[lag:] @ signs[:-lag]) for lag in range(1, lags + 1)
+    )
+    return max(1.0, 1 + 2 * total / count)
+
+
+def _verdict(value: float, low: float, high: float, floor: float, count: int) -> str:
+    if count < LEAST_ROUNDS:
+        return "unclear"
+    if low > 1 and value > 1 + floor:
         return "faster"
-    return "slower" if high < 1 and value <= least else "unclear"
+    if high < 1 and value < 1 / (1 + floor):
+        return "slower"
+    alike = 1 / (1 + floor) <= value <= 1 + floor
+    return "same" if alike and low >= 1 / (1 + FIND) and high <= 1 + FIND else "unclear"
 
 
-def _settled(timings: Mapping[str, Timing], baseline: str) -> bool:
-    if timings[baseline].fault:
+def _settled(found: Comparison) -> bool:
+    baseline, *others = found.timings
+    if found.timings[baseline].fault:
         return True
-    for name, timing in timings.items():
-        if name == baseline or timing.fault:
-            continue
-        result = ratio(timings[baseline].seconds, timing.seconds)
-        if result.high - result.low > 2 * NARROW * result.value:
-            return False
-    return True
+    ratios = [found.ratio(name) for name in others if not found.timings[name].fault]
+    if found.again is not None:
+        ratios.append(ratio(found.timings[baseline].seconds, found.again.seconds))
+    return all(each.high - each.low <= 2 * NARROW * each.value for each in ratios)
 
 
-def _warm_up(candidate: Callable[[], Any]) -> int:
-    """Call until what a first call pays is paid; give the number of calls in a sample."""
-    candidate()
-    elapsed, _ = _sample(candidate, 1)
-    return max(1, math.ceil(SAMPLE / max(elapsed, 1e-9)))
+def _warm_up(run: _Run, sample: float, seconds: float) -> None:
+    """Call until the calls get no faster, and choose the number of calls in a sample.
 
-
-def _sample(candidate: Callable[[], Any], batch: int) -> tuple[float, Any]:
-    result = None
-    start = time.perf_counter()
-    for _ in range(batch):
-        result = None  # as in `y = f(x)`, the last result's memory is free again
-        result = candidate()
-    return (time.perf_counter() - start) / batch, result
+    The first call may compile; memory, caches and the processor's clock take some more.
+    """
+    run.sample()
+    best, steady = math.inf, 0
+    end = time.perf_counter() + seconds
+    for _ in range(MOST_WARM_UPS):
+        elapsed, _ = run.sample()
+        steady = 0 if elapsed < best * (1 - FASTER) else steady + 1
+        best = min(best, elapsed)
+        if run.before is None:
+            run.batch = max(1, math.ceil(sample / max(best, 1e-9)))
+        if steady == STEADY or elapsed >= LONG or time.perf_counter() >= end:
+            break
 
 
 def _wait_for_quiet() -> None:
@@ -218,13 +356,13 @@ def _quiet() -> bool:
 
 
 @contextmanager
-def _faults(timing: Timing, fatal: bool) -> Iterator[None]:
+def _faults(run: _Run) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # A backend's own failure is a result, and the others go on.
-        if fatal:
+        if run.is_baseline:
             raise
-        timing.fault = f"{type(error).__name__}: {error}"
+        run.timing.fault = f"{type(error).__name__}: {error}"
 
 
 @contextmanager
