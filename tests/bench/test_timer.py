@@ -527,6 +527,23 @@ def test_the_noise_floor_holds_what_the_baseline_gains_over_itself():
             assert math.log1p(found.noise) == pytest.approx(farthest)
 
 
+def test_of_many_rounds_the_faster_of_two_neighbours_counts():
+    few = ratio([1.0, 3.0] * 9, [1.0] * 18)
+    assert (few.low, few.value, few.high) == pytest.approx((1.0, math.sqrt(3.0), 3.0))
+    assert ratio([1.0, 3.0] * 10, [1.0] * 20)[:3] == (1.0, 1.0, 1.0)
+    assert ratio([1.0, 3.0] * 10, [3.0, 1.0] * 10)[:3] == (1.0, 1.0, 1.0)
+    # Neighbours are the same rounds of both, and an odd round is the first, which is left out.
+    assert ratio([9.0] + [1.0, 3.0] * 10, [1.0] * 21)[:3] == (1.0, 1.0, 1.0)
+
+
+def test_both_runs_of_the_baseline_tell_the_ratio():
+    timings = {"a": Timing([1.1] * 10), "b": Timing([1.0] * 10)}
+    assert Comparison(timings).ratio("b").value == pytest.approx(1.1)
+    both = Comparison(timings, Timing([1.3] * 10)).ratio("b")
+    assert (both.low, both.high) == pytest.approx((1.1, 1.3))
+    assert both.value == pytest.approx(math.sqrt(1.1 * 1.3))
+
+
 def test_a_comparison_uses_its_noise_floor():
     timings = {"a": Timing([1.08] * 10), "b": Timing([1.0] * 10)}
     assert Comparison(timings).ratio("b").verdict == "faster"
