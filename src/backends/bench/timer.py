@@ -108,7 +108,7 @@ class Comparison:
     def ratio(self, name: str) -> Ratio:
         """Compare candidate `name`, which has no fault, with the baseline, above the noise floor.
 
-        With both runs of the baseline, if there are two: that makes the ratio a fifth to a third
+        With both runs of the baseline, if there are two: that makes the ratio a tenth to a third
         less uncertain. Pairs of the same round then share a sample, which
         widens the interval like any rounds that are alike.
         """
@@ -259,8 +259,8 @@ def ratio(baseline: Sequence[float], candidate: Sequence[float], noise: float = 
     Notes
     -----
     What disturbs a call only makes it longer: of twenty rounds or more, the faster of each two
-    neighbours counts. That makes the ratio a fifth to a half less uncertain, and on an overloaded
-    machine, where most rounds are disturbed, a tenth as uncertain.
+    neighbours counts. That makes the ratio up to a third less uncertain, and half to an eighth as
+    uncertain on an overloaded machine, where most rounds are disturbed.
 
     The interval is the one that inverts the sign test: which two rounds' ratios, counted from the
     middle, hold the median in 95 of 100 cases, whatever the noise is like. It is what resampling
