@@ -34,11 +34,12 @@ BENCH = {
     "registry",
     "config",
 }
-ENGINE = {"backend", "kernel", "arguments", "blas", "errors", "machine"}
+ENGINE = {"backend", "kernel", "arguments", "blas", "budget", "errors", "machine"}
 MAY_IMPORT = {
     "errors": set(),
     "accuracy": set(),
     "blas": set(),
+    "budget": set(),
     "catalogue": set(),
     "kernel": set(),
     "declare": {"accuracy", "kernel"},
@@ -69,7 +70,7 @@ MAY_IMPORT = {
     "engines": set(),
     "engines.floating": {"errors"},
     "engines.tracing": {"kernel"},
-    "engines.pool": {"engines.chunked"},
+    "engines.pool": {"budget", "engines.chunked"},
     "engines.shared": set(),
     "engines.foreign": ENGINE,
     "engines.lending": set(),

@@ -16,11 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Library", "acquire", "library", "limited", "release"]
+__all__ = ["Library", "acquire", "library", "limited", "permitted", "release"]
 
 
 class Library(NamedTuple):
-    """The BLAS that NumPy calls, and the two functions that govern it."""
+    """The BLAS that NumPy calls, and the two functions that govern it.
+
+    `unlimited` is how many threads it runs where nobody has set another number at run time.
+    """
 
     name: str
     version: str
@@ -28,6 +31,7 @@ class Library(NamedTuple):
     layer: str
     get: Callable[[], int]
     set: Callable[[int], object]
+    unlimited: int
 
 
 @cache
@@ -63,7 +67,18 @@ def library() -> Library | None:
         layer=str(info.get("threading_layer") or "unknown"),
         get=get,
         set=set_,
+        unlimited=max(get(), _cores_of_openblas() if controller.internal_api == "openblas" else 1),
     )
+
+
+def _cores_of_openblas() -> int:
+    """Count the threads that OpenBLAS began with: somebody may have limited it before we came."""
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
+        wanted = os.environ.get(name, "")
+        if wanted.isdecimal() and int(wanted) > 0:
+            return min(int(wanted), seen)
+    return seen
 
 
 def _built_with() -> str:
@@ -94,6 +109,25 @@ _lock = threading.Lock()
 # What each caller wants, by something that only the caller has.
 _wishes: dict[object, int] = {}
 _outside = 0
+
+
+def permitted(threads: int) -> int:
+    """Give as many of `threads` as a limit that was set at run time leaves to BLAS.
+
+    ``threadpool_limits`` is such a limit, and is obeyed. What the environment said when BLAS was
+    loaded is none: our backends may choose another number.
+
+    Examples
+    --------
+    >>> permitted(1)
+    1
+    """
+    governed = library()
+    if governed is None:
+        return threads
+    with _lock:
+        outside = _outside if _wishes else governed.get()
+    return min(threads, outside) if outside < governed.unlimited else threads
 
 
 @contextmanager

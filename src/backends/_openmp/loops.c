@@ -3,13 +3,14 @@
 #include <math.h>
 #include <string.h>
 
-#include "team.h"
-
 /* Elements whose time tells what an element costs, and how often that is looked at: the least
  * counts, since interruptions only add. */
 enum { PROBE = 1024, PROBES = 8 };
-/* Seconds of work in a piece, at least: taking one takes a hundredth of that. */
-static const double PIECE = 5e-6;
+/* Seconds of work in a piece, at least: taking one takes a hundredth of that; and at most: for so
+ * long a worker does not see that other callers have come. */
+static const double PIECE = 5e-6, LONGEST = 5e-4;
+/* Elements of a piece at most where nothing is measured. */
+enum { MOST_UNKNOWN = 1 << 16 };
 
 static void negate(char *x, intptr_t n, intptr_t step, int size)
 {
@@ -172,34 +173,36 @@ static void probe(const struct call *call)
     loop_learn(loop, team_clock() - start, n);
 }
 
-int loop_threads(struct loop *loop, intptr_t elements)
+struct share loop_share(struct loop *loop, intptr_t elements)
 {
     const bool pays = loop->fixed_threshold
                       || team_pays(loop->jobs, (double)elements * atomic_load(&loop->cost));
-    return loop->jobs > 1 && pays ? team_take(loop->jobs) : 1;
+    return loop->jobs > 1 && pays ? team_take(loop->jobs) : (struct share){0, 0};
 }
 
-int call_threads(const struct call *call)
+struct share call_share(const struct call *call)
 {
     if (call->loop->jobs > 1 && !call->loop->fixed_threshold) {
         probe(call);
     }
-    return loop_threads(call->loop, call->n);
+    return loop_share(call->loop, call->n);
 }
 
-intptr_t loop_piece(const struct loop *loop)
+struct cut loop_cut(const struct loop *loop)
 {
     const double cost = atomic_load(&((struct loop *)loop)->cost);
-    const intptr_t piece = cost > 0.0 ? (intptr_t)fmin(PIECE / cost, 1e9) : 1;
-    return (piece / CUT + 1) * CUT;
+    const bool known = cost > 0.0; /* it is not where the threshold is given */
+    const intptr_t piece = known ? (intptr_t)fmin(PIECE / cost, 1e9) : 1;
+    const intptr_t most = known ? (intptr_t)fmin(LONGEST / cost, 1e9) + 1 : MOST_UNKNOWN;
+    return (struct cut){(piece / CUT + 1) * CUT, most};
 }
 
-void call_run(const struct call *call, int threads)
+void call_run(const struct call *call, struct share share)
 {
-    if (threads < 2) {
+    if (!share.threads) {
         do_elements(call, 0, call->n);
     }
     else {
-        team_run(threads, call->n, loop_piece(call->loop), do_elements, call);
+        team_run(share, call->n, loop_cut(call->loop), do_elements, call);
     }
 }

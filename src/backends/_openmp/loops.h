@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "lanes.h"
+#include "team.h"
 
 /* Arguments of one loop: the outputs that scipy.special's have at most, and room to spare. */
 #define MOST_ARGS 16
@@ -79,9 +80,9 @@ bool loop_streams(const struct loop *loop, char **args, intptr_t n, const intptr
 /* Remembers what elements cost. */
 void loop_learn(struct loop *loop, double seconds, intptr_t elements);
 
-/* Threads that so many elements are worth; 1 where one is quicker. Takes them: what is more than 1
- * must be given to team_run. */
-int loop_threads(struct loop *loop, intptr_t elements);
+/* Takes the threads that so many elements are worth, which must be given to team_run; none where
+ * one is quicker. */
+struct share loop_share(struct loop *loop, intptr_t elements);
 
 /* One call of an inner loop. */
 struct call {
@@ -92,13 +93,13 @@ struct call {
     intptr_t steps[MOST_ARGS];
 };
 
-/* As loop_threads, and measures first what an element costs where that is not known. */
-int call_threads(const struct call *call);
+/* As loop_share, and measures first what an element costs where that is not known. */
+struct share call_share(const struct call *call);
 
-/* Elements of a piece that is worth taking, a multiple of CUT. */
-intptr_t loop_piece(const struct loop *loop);
+/* Elements of a piece: enough to be worth taking, a multiple of CUT, and not for long. */
+struct cut loop_cut(const struct loop *loop);
 
-/* Computes all of `call` with so many threads. */
-void call_run(const struct call *call, int threads);
+/* Computes all of `call` on the threads of `share`. */
+void call_run(const struct call *call, struct share share);
 
 #endif

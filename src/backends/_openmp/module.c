@@ -82,10 +82,10 @@ static void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp
     struct call call = {.loop = loop, .streams = loop_streams(loop, args, n, steps), .n = n};
     memcpy(call.args, args, (size_t)loop->nargs * sizeof *args);
     memcpy(call.steps, steps, (size_t)loop->nargs * sizeof *steps);
-    const int threads = must_stay_here(loop) ? 1 : call_threads(&call);
+    const struct share none = {0, 0}, share = must_stay_here(loop) ? none : call_share(&call);
     /* NumPy keeps the interpreter's lock for short loops; a worker may need it. */
-    PyThreadState *thread = threads > 1 && holds_lock() ? PyEval_SaveThread() : NULL;
-    call_run(&call, threads);
+    PyThreadState *thread = share.threads > 1 && holds_lock() ? PyEval_SaveThread() : NULL;
+    call_run(&call, share);
     if (thread) {
         PyEval_RestoreThread(thread);
     }
@@ -202,8 +202,9 @@ static bool share_rows(NpyIter *iter, struct loop *loop)
     if (!computed || start == size) {
         return computed;
     }
-    const int threads = stays ? 1 : loop_threads(loop, size - start);
-    if (threads < 2) {
+    const struct share none = {0, 0}, share = stays ? none : loop_share(loop, size - start);
+    const int threads = share.threads;
+    if (!threads) {
         NPY_BEGIN_THREADS;
         computed = do_range(iter, next, loop, start, size);
         NPY_END_THREADS;
@@ -218,10 +219,11 @@ static bool share_rows(NpyIter *iter, struct loop *loop)
         }
     }
     const struct rows rows = {loop, start, iters, next, &failed};
-    const npy_intp grain = (loop_piece(loop) / unit + 1) * unit;
+    struct cut cut = loop_cut(loop);
+    cut.grain = (cut.grain / unit + 1) * unit;
     NPY_BEGIN_THREADS;
     /* Threads that were taken are given back by running. */
-    team_run(threads, atomic_load(&failed) ? 0 : size - start, grain, do_rows, &rows);
+    team_run(share, atomic_load(&failed) ? 0 : size - start, cut, do_rows, &rows);
     NPY_END_THREADS;
     for (int i = 0; i < threads; i++) {
         if (iters[i]) {
@@ -502,8 +504,9 @@ struct stack_loop {
 };
 
 /* Matrices below which a team does not pay (`python benchmarks/openmp.py stacks`), and of a piece:
- * some microseconds of work. */
-enum { FEW = 64, PIECE_OF_STACK = 32 };
+ * some microseconds of work, and less than a millisecond. */
+enum { FEW = 64 };
+static const struct cut STACK_CUT = {32, 256};
 
 static void stack_of_team(char **args, const npy_intp *dimensions, const npy_intp *steps,
                           void *data)
@@ -512,13 +515,13 @@ static void stack_of_team(char **args, const npy_intp *dimensions, const npy_int
     atomic_bool singular = false;
     const struct stacked stacked = {loop->function, args, dimensions, steps, &singular};
     const npy_intp count = dimensions[0];
-    const int threads = count < FEW ? 1 : team_take(loop->jobs);
-    PyThreadState *thread = threads > 1 && holds_lock() ? PyEval_SaveThread() : NULL;
-    if (threads < 2) {
+    const struct share none = {0, 0}, share = count < FEW ? none : team_take(loop->jobs);
+    PyThreadState *thread = share.threads > 1 && holds_lock() ? PyEval_SaveThread() : NULL;
+    if (!share.threads) {
         do_stack(&stacked, 0, count);
     }
     else {
-        team_run(threads, count, PIECE_OF_STACK, do_stack, &stacked);
+        team_run(share, count, STACK_CUT, do_stack, &stacked);
     }
     if (thread) {
         PyEval_RestoreThread(thread);
@@ -607,6 +610,77 @@ static PyObject *region(PyObject *module, PyObject *args)
     return PyFloat_FromDouble(team_region(jobs));
 }
 
+static PyObject *set_cores(PyObject *module, PyObject *args)
+{
+    (void)module;
+    int usable;
+    if (!PyArg_ParseTuple(args, "i:set_cores", &usable)) {
+        return NULL;
+    }
+    budget_set_cores(usable);
+    Py_RETURN_NONE;
+}
+
+static PyObject *take(PyObject *module, PyObject *args)
+{
+    (void)module;
+    int wanted;
+    if (!PyArg_ParseTuple(args, "i:take", &wanted)) {
+        return NULL;
+    }
+    const struct share share = budget_hold(wanted);
+    return Py_BuildValue("ii", share.threads, share.allowed);
+}
+
+static PyObject *give(PyObject *module, PyObject *args)
+{
+    (void)module;
+    int stepped_back;
+    if (!PyArg_ParseTuple(args, "i:give", &stepped_back)) {
+        return NULL;
+    }
+    budget_release(stepped_back);
+    Py_RETURN_NONE;
+}
+
+static PyObject *step_back(PyObject *module, PyObject *args)
+{
+    (void)module;
+    int allowed;
+    if (!PyArg_ParseTuple(args, "i:step_back", &allowed)) {
+        return NULL;
+    }
+    return PyBool_FromLong(budget_step_back(allowed));
+}
+
+static PyObject *mark(PyObject *module, PyObject *args)
+{
+    (void)module;
+    int counted;
+    if (!PyArg_ParseTuple(args, "p:mark", &counted)) {
+        return NULL;
+    }
+    return PyBool_FromLong(budget_mark(counted));
+}
+
+static PyObject *counts_me(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyBool_FromLong(budget_counts_me());
+}
+
+static PyObject *taken(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyLong_FromLong(budget_taken());
+}
+
+static PyObject *busiest(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyLong_FromLong(budget_busiest());
+}
+
 static PyMethodDef methods[] = {
     {"ufunc", (PyCFunction)(void (*)(void))make_ufunc, METH_VARARGS | METH_KEYWORDS,
      "ufunc(original, n_jobs, *, fast=None, negated=False, special=False, threshold=0,\n"
@@ -622,6 +696,25 @@ static PyMethodDef methods[] = {
      "has_fast(name)\n--\n\nTell whether there is a fast loop of that name."},
     {"region", region, METH_VARARGS,
      "region(n_jobs)\n--\n\nTime a parallel region in which nothing is done, in seconds."},
+    /* What backends.budget counts with. */
+    {"set_cores", set_cores, METH_VARARGS,
+     "set_cores(cores)\n--\n\nSay how many cores this process may use."},
+    {"take", take, METH_VARARGS,
+     "take(wanted)\n--\n\n"
+     "Count threads for this thread's call: how many were granted, how many may run in all."},
+    {"give", give, METH_VARARGS,
+     "give(stepped_back)\n--\n\nEnd that count, but for the workers that ended their own."},
+    {"step_back", step_back, METH_VARARGS,
+     "step_back(allowed)\n--\n\n"
+     "End the count of one worker where more than `allowed` run; tell whether."},
+    {"mark", mark, METH_VARARGS,
+     "mark(counted)\n--\n\nSay whether this thread is counted by another; what it was before."},
+    {"counts_me", counts_me, METH_NOARGS,
+     "counts_me()\n--\n\nTell whether this thread is counted."},
+    {"taken", taken, METH_NOARGS, "taken()\n--\n\nGive the number of threads that are counted."},
+    {"busiest", busiest, METH_NOARGS,
+     "busiest()\n--\n\n"
+     "Give the most threads that were at work in teams at once since the last look."},
     {NULL, NULL, 0, NULL},
 };
 

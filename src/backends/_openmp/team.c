@@ -27,8 +27,6 @@ enum { TRIES = 20 };
 enum { MOST_KNOWN = 64 };
 
 static atomic_bool forked;
-/* Threads of teams that compute now, their callers counted. */
-static atomic_int taken;
 /* Seconds that a region takes by itself: with threads that wait for work, and with threads that
  * sleep, a moving average of what was seen. 0: not known yet. */
 static _Atomic double awake_costs[MOST_KNOWN], asleep_cost;
@@ -47,9 +45,10 @@ static void in_forked_child(void)
 int team_start(void)
 {
 #ifndef _WIN32
-    return pthread_atfork(NULL, NULL, in_forked_child);
+    const int failed = budget_start();
+    return failed ? failed : pthread_atfork(NULL, NULL, in_forked_child);
 #else
-    return 0;
+    return budget_start();
 #endif
 }
 
@@ -58,26 +57,12 @@ double team_clock(void)
     return omp_get_wtime();
 }
 
-int team_take(int wanted)
+struct share team_take(int wanted)
 {
-    if (wanted < 2 || atomic_load_explicit(&forked, memory_order_relaxed) || omp_in_parallel()) {
-        return 1;
+    if (atomic_load_explicit(&forked, memory_order_relaxed) || omp_in_parallel()) {
+        return (struct share){0, 0};
     }
-    const int most = omp_get_max_threads();
-    if (wanted > most) {
-        wanted = most;
-    }
-    /* More than there are cores only where that was asked for. */
-    const int cores = omp_get_num_procs();
-    const int budget = wanted > cores ? wanted : cores;
-    int now = atomic_load(&taken), granted;
-    do {
-        granted = budget - now < wanted ? budget - now : wanted;
-        if (granted < 2) {
-            return 1;
-        }
-    } while (!atomic_compare_exchange_weak(&taken, &now, now + granted));
-    return granted;
+    return budget_take(wanted, true);
 }
 
 #ifdef __linux__
@@ -132,16 +117,32 @@ static void let_others_run(void)
 #endif
 }
 
-void team_run(int threads, ptrdiff_t length, ptrdiff_t grain, team_work *work, const void *context)
+static void run_alone(struct share share, ptrdiff_t length, team_work *work, const void *context)
 {
-    const ptrdiff_t grains = (length + grain - 1) / grain;
-    ptrdiff_t pieces = (ptrdiff_t)threads * PIECES_PER_THREAD;
+    budget_begin();
+    work(context, 0, length);
+    budget_end();
+    budget_give(share.threads);
+}
+
+void team_run(struct share share, ptrdiff_t length, struct cut cut, team_work *work,
+              const void *context)
+{
+    if (share.threads < 2) {
+        run_alone(share, length, work, context);
+        return;
+    }
+    const ptrdiff_t grain = cut.grain, grains = (length + grain - 1) / grain;
+    ptrdiff_t pieces = (ptrdiff_t)share.threads * PIECES_PER_THREAD;
+    if (pieces < length / cut.most) {
+        pieces = length / cut.most;
+    }
     /* Each piece at least a grain, and as even as grains allow. */
     if (pieces > grains) {
         pieces = grains;
     }
     atomic_ptrdiff_t next = 0;
-    atomic_int raised = 0, done = 0;
+    atomic_int raised = 0, done = 0, stepped_back = 0;
     const struct place caller = here();
     const double start = team_clock();
     const bool awake = start - last_end < AWAKE;
@@ -150,7 +151,7 @@ void team_run(int threads, ptrdiff_t length, ptrdiff_t grain, team_work *work, c
     fegetenv(&environment);
     const int before = fetestexcept(FE_ALL_EXCEPT);
 
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(share.threads)
     {
         const bool is_caller = omp_get_thread_num() == 0;
         if (!is_caller) {
@@ -163,14 +164,29 @@ void team_run(int threads, ptrdiff_t length, ptrdiff_t grain, team_work *work, c
         fegetenv(&own);
         fesetenv(&environment);
         feclearexcept(FE_ALL_EXCEPT);
-        ptrdiff_t piece;
-        while ((piece = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed)) < pieces) {
+        bool begun = false;
+        for (;;) {
+            if (!is_caller && budget_step_back(share.allowed)) {
+                atomic_fetch_add(&stepped_back, 1);
+                break;
+            }
+            const ptrdiff_t piece = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed);
+            if (piece >= pieces) {
+                break;
+            }
+            if (!begun) {
+                budget_begin();
+                begun = true;
+            }
             const ptrdiff_t begin = grains * piece / pieces * grain;
             ptrdiff_t end = grains * (piece + 1) / pieces * grain;
             if (end > length) {
                 end = length;
             }
             work(context, begin, end);
+        }
+        if (begun) {
+            budget_end();
         }
         atomic_fetch_or_explicit(&raised, fetestexcept(FE_ALL_EXCEPT), memory_order_relaxed);
         /* Others who use OpenMP from this thread have the same workers. */
@@ -188,7 +204,7 @@ void team_run(int threads, ptrdiff_t length, ptrdiff_t grain, team_work *work, c
 
     feclearexcept(FE_ALL_EXCEPT);
     feraiseexcept(before | atomic_load(&raised));
-    atomic_fetch_sub(&taken, threads);
+    budget_give(share.threads - atomic_load(&stepped_back));
     if (!awake) {
         const double cost = atomic_load(&asleep_cost), seen = atomic_load(&late);
         atomic_store(&asleep_cost, cost > 0.0 ? 0.75 * cost + 0.25 * seen : seen);
@@ -203,13 +219,10 @@ static void nothing(const void *context, ptrdiff_t begin, ptrdiff_t end)
 
 double team_region(int wanted)
 {
-    const int threads = team_take(wanted);
-    if (threads < 2) {
-        return 0.0;
-    }
+    const struct share share = team_take(wanted);
     const double start = team_clock();
-    team_run(threads, threads, 1, nothing, NULL);
-    return team_clock() - start;
+    team_run(share, share.threads, (struct cut){1, 1}, nothing, NULL);
+    return share.threads < 2 ? 0.0 : team_clock() - start;
 }
 
 /* The best of some tries. */

@@ -1,7 +1,8 @@
 /* The team: OpenMP threads that share one loop, and what keeps them from doing harm.
  *
  * - As many threads as the caller wants, at most omp_get_max_threads(), so that OMP_NUM_THREADS,
- *   threadpoolctl and joblib bound them, and at most what other callers' teams leave of the cores.
+ *   threadpoolctl and joblib bound them, and at most what other calls leave of the cores; workers
+ *   step back where other callers come (budget.h).
  * - One thread inside another parallel region, and in a forked child: OpenMP does not survive fork.
  * - Workers compute in the caller's floating-point environment; what status flags they raise are
  *   raised in the caller.
@@ -12,18 +13,28 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "budget.h"
+
 /* Does items begin <= i < end of `context`. */
 typedef void team_work(const void *context, ptrdiff_t begin, ptrdiff_t end);
 
 /* Registers what happens after fork; once, before all else. Gives 0, or an error number. */
 int team_start(void);
 
-/* Takes up to `wanted` threads, the caller's own counted, and gives how many: 1 is no team. */
-int team_take(int wanted);
+/* Takes up to `wanted` threads for a call that is worth a team; what it gives must be given to
+ * team_run. No threads: do it serially. */
+struct share team_take(int wanted);
 
-/* Does items 0 <= i < length in pieces of a multiple of `grain` (the last may be shorter) on the
- * `threads` that team_take gave, and gives them back. Returns when all is done. */
-void team_run(int threads, ptrdiff_t length, ptrdiff_t grain, team_work *work, const void *context);
+/* How a call is cut: into pieces of a multiple of `grain` items (the last may be shorter), of some
+ * `most` at most, so that workers soon look again whether they may go on. */
+struct cut {
+    ptrdiff_t grain, most;
+};
+
+/* Does items 0 <= i < length on the threads of `share`, and gives them back. Returns when all is
+ * done. */
+void team_run(struct share share, ptrdiff_t length, struct cut cut, team_work *work,
+              const void *context);
 
 /* Seconds on a clock that only goes forward. */
 double team_clock(void);

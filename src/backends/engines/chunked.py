@@ -11,24 +11,23 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import weakref
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from backends import arguments, blas
+from backends import arguments, blas, budget
 from backends.arguments import Bound
 from backends.backend import Backend, in_one_piece
 from backends.engines import floating
 from backends.kernel import Kernel
 
-__all__ = ["Chunk", "ChunkedBackend", "compute", "working"]
+__all__ = ["Chunk", "ChunkedBackend", "compute"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -37,19 +36,6 @@ CHUNKS_PER_JOB = 4
 #: The same for stacks of matrices: np.linalg computes into new memory, which is not new any more
 #: where many small chunks follow each other (`python benchmarks/openmp.py stacks`).
 STACK_CHUNKS_PER_JOB = 64
-
-_worker = threading.local()
-
-
-@contextmanager
-def working() -> Iterator[None]:
-    """Mark the current thread as a worker: kernels called inside a kernel run in one piece."""
-    before = getattr(_worker, "busy", False)
-    _worker.busy = True
-    try:
-        yield
-    finally:
-        _worker.busy = before
 
 
 @dataclass(frozen=True)
@@ -84,7 +70,7 @@ def compute(chunk: Chunk, operands: tuple[Any, ...], results: tuple[Array, ...])
     """Compute one chunk into its piece of `results`; give the floating-point errors."""
     pieces = chunk.of((*operands, *results))
     arrays, outs = pieces[: len(operands)], pieces[len(operands) :]
-    with working(), floating.noted() as errors:
+    with budget.working(), floating.noted() as errors:
         chunk.kernel.reference(*arrays, out=outs if len(outs) > 1 else outs[0])
     return errors
 
@@ -116,6 +102,8 @@ class ChunkedBackend(Backend):
     ) -> Iterable[set[str]]:
         """Run :func:`compute` on every chunk, side by side; give what each returned.
 
+        At most ``budget.current().threads`` at once, of which a worker asks before each chunk
+        whether it is to step back.
         Blocks until all chunks are done, also when one of them fails: after it returns or raises,
         nothing writes to `results` any more.
         """
@@ -143,6 +131,19 @@ class ChunkedBackend(Backend):
         wanted = self._count(kernel, bound)
         if wanted < 2:
             return in_one_piece(kernel, bound.operands, out)
+        with budget.Share(min(self.n_jobs, wanted)) as share:
+            if share.threads < 2:
+                return in_one_piece(kernel, bound.operands, out)
+            results, errors = self._run_chunks(kernel, bound, wanted)
+        floating.report(errors, kernel.name)
+        if len(results) == 1:
+            return results[0]
+        return bound.result_type(*results) if bound.result_type is not tuple else results
+
+    def _run_chunks(
+        self, kernel: Kernel, bound: Bound, wanted: int
+    ) -> tuple[tuple[Array, ...], set[str]]:
+        """Compute in `wanted` chunks; give the results and the floating-point errors."""
         plan = self._plan(kernel, bound, wanted)
         bounds = np.linspace(0, plan.length, min(wanted, plan.length) + 1).astype(int)
         chunks = [
@@ -151,20 +152,16 @@ class ChunkedBackend(Backend):
         ]
         with blas.limited(1) if kernel.blas else nullcontext():
             errors = set().union(*self.map(chunks, plan.operands, plan.views))
-        results = plan.results
-        if bound.outs is not None:
-            for given, computed in zip(bound.outs, results, strict=True):
-                if computed is not given:
-                    np.copyto(given, computed, casting="same_kind")
-            results = bound.outs
-        floating.report(errors, kernel.name)
-        if len(results) == 1:
-            return results[0]
-        return bound.result_type(*results) if bound.result_type is not tuple else results
+        if bound.outs is None:
+            return plan.results, errors
+        for given, computed in zip(bound.outs, plan.results, strict=True):
+            if computed is not given:
+                np.copyto(given, computed, casting="same_kind")
+        return bound.outs, errors
 
     def _count(self, kernel: Kernel, bound: Bound) -> int:
         """Count the chunks that a call divides into, for the work that it is."""
-        if self.n_jobs == 1 or getattr(_worker, "busy", False):
+        if self.n_jobs == 1:
             return 1
         if not bound.loop and not _rows_divide(kernel, bound):
             return 1
@@ -179,7 +176,8 @@ class ChunkedBackend(Backend):
         if items > 1 or not kernel.rows:
             most *= STACK_CHUNKS_PER_JOB if kernel.blas else CHUNKS_PER_JOB
         count = int(min(work // self.min_work, most))
-        return 1 if count > 1 and floating.special_errors_wanted() else count
+        serial = count > 1 and (budget.is_counted() or floating.special_errors_wanted())
+        return 1 if serial else count
 
     def _plan(self, kernel: Kernel, bound: Bound, wanted: int) -> _Plan:
         if not any(kernel.core):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import arguments, blas
+from backends import arguments, blas, budget
 from backends.backend import ALWAYS_SERIAL, Support, in_one_piece
 from backends.engines import floating
 from backends.engines.pool import PooledBackend
@@ -108,8 +108,12 @@ class OpenmpBackend(PooledBackend):
             waits = kernel.name in WAITING and _are_small(arrays)
             if self.n_jobs > 1 and not waits and self._is_stack(kernel, arrays):
                 return super().run(kernel, *arrays, out=out)
-            threads = 1 if waits else self.n_jobs
-            return in_one_piece(kernel, arrays, out, blas_threads=threads, backend=self.name)
+            if waits or self.n_jobs == 1:
+                return in_one_piece(kernel, arrays, out, backend=self.name)
+            with budget.Share(blas.permitted(self.n_jobs)) as share:
+                return in_one_piece(
+                    kernel, arrays, out, blas_threads=share.threads, backend=self.name
+                )
         for x in arrays if out is None else (*arrays, out):
             if type(x) is not np.ndarray:
                 # A masked array's domain, say, is known by NumPy's own ufuncs.
@@ -157,6 +161,7 @@ def load() -> ModuleType | str:
             "OpenMP. Install one (gcc, or clang with libomp) and build the package again: in its "
             "source folder, pip install --force-reinstall --no-deps ."
         )
+    budget.counter()  # tells the extension how many cores there are
     engine.connect(_report, floating.special_errors_wanted)
     return engine
 

@@ -10,6 +10,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from backends import budget
 from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
 
 __all__ = ["PooledBackend"]
@@ -35,10 +36,11 @@ class PooledBackend(ChunkedBackend):
     ) -> list[set[str]]:
         """Compute the chunks, in this thread too; see :meth:`ChunkedBackend.map`."""
         left = deque(chunks)
+        share = budget.current()
 
-        def work() -> list[set[str]]:
+        def work(*, is_caller: bool) -> list[set[str]]:
             errors = []
-            while left:
+            while left and (is_caller or not share.step_back()):
                 try:
                     chunk = left.popleft()
                 except IndexError:  # another thread took the last one
@@ -48,11 +50,11 @@ class PooledBackend(ChunkedBackend):
 
         others: list[Future[list[set[str]]]] = []
         try:
-            for _ in range(min(self.n_jobs, len(chunks)) - 1):
+            for _ in range(share.threads - 1):
                 # In a copy of the caller's context: a kernel inside a kernel is configured alike.
-                call = partial(copy_context().run, work)
+                call = partial(copy_context().run, partial(work, is_caller=False))
                 others.append(self._submit(call))
-            errors = work()
+            errors = work(is_caller=True)
             for other in others:
                 # One that has not begun has nothing left to do.
                 if not other.cancel():

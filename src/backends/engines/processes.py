@@ -12,7 +12,7 @@ import pickle
 import signal
 import threading
 import time
-from concurrent.futures import wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import cache
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from backends import blas
+from backends import blas, budget
 from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
 from backends.engines.shared import BLOCK, Attachments, Block, Pool, Reference
 from backends.errors import WorkerDiedError
@@ -95,11 +95,11 @@ class JoblibBackend(ChunkedBackend):
         """Compute the chunks in the processes; see :meth:`ChunkedBackend.map`."""
         places = tuple(self._where(x) for x in operands), tuple(self._where(x) for x in results)
         tasks = [(chunk, *places, self._memory.names()) for chunk in chunks]
-        executor, futures = None, []
+        executor: Any = None
+        futures: list[Future[set[str]]] = []
         try:
             executor = self._healthy()
-            for task in tasks:
-                futures.append(executor.submit(_work, *task))  # noqa: PERF401 - none may be lost
+            _submit(executor, tasks, futures)
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
             self._kill(executor)
@@ -171,6 +171,25 @@ class JoblibBackend(ChunkedBackend):
                     initargs=(os.getpid(),),
                 )
             return self._executor
+
+
+def _submit(executor: Any, tasks: list[tuple[Any, ...]], futures: list[Future[set[str]]]) -> None:
+    """Hand tasks out, to as many processes at once as the call was granted; fewer as others come.
+
+    What was handed out is in `futures` also when this raises.
+    """
+    share = budget.current()
+    places = share.threads
+    running: set[Future[set[str]]] = set()
+    for task in tasks:
+        while len(running) >= places:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()  # raises what the kernel raised: no more tasks then
+            while places > 1 and share.step_back():
+                places -= 1
+        futures.append(executor.submit(_work, *task))
+        running.add(futures[-1])
 
 
 def _explain(error: BrokenProcessPool, kernel: str) -> Exception:
