@@ -18,12 +18,12 @@ UNITS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
 
 
 def errors(rows: list[Row], width: int, *, with_shape: bool) -> list[RenderableType]:
-    """Give the table of errors: results of a call, which are those on resident inputs too."""
+    """Give the table of errors: those of plain calls, which the other ways have too."""
     found = {
         (row.kernel, row.case, row.shape, r.backend): r.error
         for row in rows
         for r in row.results
-        if r.error is not None and not r.resident
+        if r.error is not None and r.way == "call"
     }
     if not found:
         return []
@@ -69,9 +69,9 @@ def breakdown(record: Record) -> list[RenderableType]:
         for r in row.results:
             if r.median is None:
                 continue
-            if r.resident:
+            if r.way == "resident":
                 computes.setdefault(r.backend, []).append(r.median)
-            else:
+            elif r.way == "call":
                 calls.setdefault(r.backend, []).append(r)
     for backend, results in calls.items():
         medians = [r.median for r in results if r.median is not None]

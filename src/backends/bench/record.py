@@ -14,10 +14,15 @@ from backends.machine import Machine
 
 __all__ = [
     "BASELINE",
+    "Ceilings",
+    "Conditions",
+    "Level",
+    "Rates",
     "Record",
     "RecordError",
     "Result",
     "Row",
+    "Way",
     "folder",
     "prepare",
     "read",
@@ -27,9 +32,11 @@ __all__ = [
 #: What every other backend is compared with.
 BASELINE = "numpy"
 #: Raised with every change that an older reader would misunderstand.
-SCHEMA = 2
+SCHEMA = 3
 
 Status = Literal["ok", "invalid", "failed", "refused", "one piece"]
+#: How the arrays of a call lay and went: see :class:`Result`.
+Way = Literal["call", "resident", "out", "cold"]
 
 
 class RecordError(ValueError):
@@ -41,8 +48,10 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes
     ----------
-    resident : bool
-        Whether the inputs lay where the backend keeps them, so that none was moved.
+    way : str
+        "call": NumPy's arrays in, a new array out, what was used before still in the caches, as
+        far as it fits; "resident": inputs and results lie where the backend keeps them, so that
+        none is moved; "out": into a given array; "cold": as "call", nothing in the caches.
     status : str
         "ok"; "invalid" (a wrong result: no time counts), "failed" (it raised), "refused" (it has
         no such kernel), "one piece" (it cannot share this case out, and so was not timed).
@@ -53,7 +62,7 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     median : float or None
         Of `seconds`.
     speedup, low, high : float or None
-        Times the baseline's speed, and its 95 percent interval.
+        Times the speed of the baseline's "call", and its 95 percent interval.
     verdict : str
         "faster", "slower", "same" or "unclear".
     flops_per_second, bytes_per_second : float or None
@@ -65,11 +74,19 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         back; None where nothing is moved. Both are within `median`, unless resident.
     error : float or None
         Largest error against exact values, in ULP, on a sample of the elements.
+    ceiling : float or None
+        Share of what this machine can do at most (1 is all of it); None where that was not
+        measured, as for a GPU.
+    bound : str
+        What that most is set by: "memory", "L3" or "L2" (bandwidth), "GEMM" (arithmetic).
+    above : bool
+        Whether it is above the ceiling beyond its interval and the noise: something is wrong with
+        the measurement.
     """
 
     backend: str
     status: Status
-    resident: bool = False
+    way: Way = "call"
     reason: str = ""
     seconds: list[float] = []
     median: float | None = None
@@ -83,10 +100,22 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transfer_in: float | None = None
     transfer_out: float | None = None
     error: float | None = None
+    ceiling: float | None = None
+    bound: str = ""
+    above: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One case: a kernel on inputs of one size and dtype, on every backend."""
+    """One case: a kernel on inputs of one size and dtype, on every backend.
+
+    Attributes
+    ----------
+    noise : float or None
+        By how much the baseline differed from itself, timed as one more candidate, relative;
+        None where there is no baseline.
+    drift : float or None
+        By how much the baseline was slower in the last rounds than in the first, relative.
+    """
 
     kernel: str
     family: str
@@ -95,6 +124,80 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: str
     dtype: str
     results: list[Result]
+    noise: float | None = None
+    drift: float | None = None
+
+
+class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Operations or bytes a second, with one thread and with all `n_jobs`."""
+
+    one: float
+    all: float
+
+
+class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one level of the caches, or memory, gives at most.
+
+    Attributes
+    ----------
+    name : str
+        "L2" (the second level, and what is nearer), "L3" or "memory".
+    size : int or None
+        Bytes that it and the nearer levels hold, those of all the cores that are used; None for
+        memory.
+    bandwidth : Rates
+        Bytes a second of a sum of two arrays into a third.
+    """
+
+    name: str
+    size: int | None
+    bandwidth: Rates
+
+
+class Ceilings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What this machine can do at most, as measured beside the rows.
+
+    Attributes
+    ----------
+    n_jobs : int
+        Threads of the rates called `all`.
+    triad : str
+        The backends whose loops were tried for the bandwidth: "openmp" has stores that go past the
+        caches.
+    levels : list of Level
+        From the nearest to memory.
+    gemm : dict of str to Rates
+        Floating-point operations a second of a product of matrices, by dtype.
+    """
+
+    n_jobs: int
+    triad: list[str]
+    levels: list[Level]
+    gemm: dict[str, Rates]
+
+
+class Conditions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What else the machine did during the bench.
+
+    Attributes
+    ----------
+    cores : int
+        Cores that this process may use.
+    others : float or None
+        Share of their time that other programs used; None where the system does not tell.
+    steal : float or None
+        Share of their time that the host of a virtual machine gave to others.
+    drift : float
+        By how much the machine was slower at the end than at the beginning, relative.
+    variables : dict of str to str
+        Environment variables about threads that are set: they change results.
+    """
+
+    cores: int
+    others: float | None
+    steal: float | None
+    drift: float
+    variables: dict[str, str]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,6 +223,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     imports: dict[str, float]
     complete: bool
     machine: Machine
+    conditions: Conditions
+    ceilings: Ceilings
     rows: list[Row]
     skipped: list[str] = []
 

@@ -1,85 +1,38 @@
-"""What a bench runs: the cases, and how one case becomes a row."""
+"""What a bench runs: how one case becomes a row."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
-import psutil
 
-from backends import kernels, registry
+from backends import config, machine, registry
 from backends.backend import Backend
-from backends.bench import digits, timer
-from backends.bench.record import BASELINE, Result, Row
-from backends.errors import UnsupportedKernelError
+from backends.bench import calls, digits, timer
+from backends.bench.calls import Calls, Key
+from backends.bench.cases import Case
+from backends.bench.ceilings import place
+from backends.bench.record import BASELINE, Ceilings, Result, Row, Way
 from backends.kernel import Kernel
 
-__all__ = ["Case", "SizeError", "measure", "plan"]
+__all__ = ["measure"]
+
+#: In the order of a row's results.
+WAYS: tuple[Way, ...] = ("call", "resident", "out", "cold")
 
 
-#: What is timed: a backend's name, and whether it is a "call" with NumPy's arrays, what it is made
-#: of where arrays are moved ("in", "compute", "out").
-_Key: TypeAlias = tuple[str, str]
-
-
-class SizeError(ValueError):
-    """The arrays of a case would not fit in memory."""
-
-
-class Case(NamedTuple):
-    """One row to be: a kernel, one of its kinds of input, a size and a dtype."""
-
-    kernel: Kernel
-    case: str
-    size: int
-    dtype: str
-
-
-def plan(
-    names: Sequence[str], sizes: Sequence[int], dtypes: Sequence[str]
-) -> tuple[list[Case], list[str]]:
-    """List the cases of a bench, and what of the request does not exist, with the reason.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Kernels; empty for all.
-    sizes : sequence of int
-        Elements, or orders of matrices; empty for each kernel's own default.
-    dtypes : sequence of str
-        Names of dtypes.
-
-    Raises
-    ------
-    UnknownNameError
-        A kernel does not exist.
-    SizeError
-        A case would need more memory than there is.
-    """
-    chosen = [kernels.find(name) for name in dict.fromkeys(names)]
-    chosen = chosen or list(kernels.every().values())
-    cases, skipped = [], []
-    for kernel in chosen:
-        for dtype in dtypes:
-            if dtype not in kernel.dtypes:
-                skipped.append(f"{kernel.name} has no {dtype}: {', '.join(kernel.dtypes)}")
-                continue
-            for size in dict.fromkeys(sizes or [kernel.size]):
-                cases += [Case(kernel, case, size, dtype) for case in kernel.cases]
-    for case in cases:
-        _must_fit(case)
-    return cases, skipped
-
-
-def measure(case: Case, backends: Sequence[Backend], *, seconds: float) -> Row:
+def measure(
+    case: Case,
+    backends: Sequence[Backend],
+    *,
+    seconds: float,
+    ways: Sequence[Way] = (),
+    ceilings: Ceilings | None = None,
+) -> Row:
     """Time one case on every backend that can share it out.
-
-    A backend that keeps arrays elsewhere is timed with NumPy's arrays, which is what its users
-    pay, and in parts: putting the inputs there, computing on them, bringing the result back.
 
     Parameters
     ----------
@@ -88,99 +41,65 @@ def measure(case: Case, backends: Sequence[Backend], *, seconds: float) -> Row:
     backends : sequence of Backend
         Besides the baseline.
     seconds : float
-        Budget.
+        Budget, for all that is done here; what is slow takes longer, for its least rounds.
+    ways : sequence of {"out", "cold"}
+        Besides plain calls: into a given array, and with nothing in the caches.
+    ceilings : Ceilings, optional
+        What the machine can do at most, to place the results below it.
     """
+    end = time.perf_counter() + seconds
     kernel = case.kernel
     arrays = kernel.inputs(case.case, case.size, case.dtype)
     for x in arrays:
         x.flags.writeable = False  # one backend must not spoil what the others are given
-    baseline = registry.get(BASELINE)
-    candidates: dict[_Key, Callable[[], Any]] = {
-        (BASELINE, "call"): partial(baseline.run, kernel, *arrays)
-    }
-    results: dict[_Key, Result] = {}
-    firsts: dict[str, float] = {}
-    for backend in backends:
-        try:
-            reason = _reason_not_to_time(backend, case, arrays)
-            if reason is not None:
-                results[backend.label, "call"] = reason
-                continue
-            call = partial(backend.run, kernel, *arrays)
-            start = time.perf_counter()
-            call()
-            firsts[backend.label] = time.perf_counter() - start
-            candidates |= {(backend.label, "call"): call, **_parts(backend, kernel, arrays)}
-        except UnsupportedKernelError as error:
-            results[backend.label, "call"] = Result(
-                backend.label, "refused", reason=str(error).removeprefix(f"{kernel.name}: ")
-            )
-        except Exception as error:  # A plug-in's own fault is a result, and the others go on.
-            results[backend.label, "call"] = _failed(backend.label, error)
-    try:
-        results |= _compare(case, arrays, (baseline, *backends), candidates, firsts, seconds)
-    except Exception as error:  # Without the baseline there is nothing to compare with.
-        results[BASELINE, "call"] = _failed(BASELINE, error)
-    order = [(b.label, kind) for b in (baseline, *backends) for kind in ("call", "compute")]
-    return Row(
+    everyone = (registry.get(BASELINE), *backends)
+    row = Row(
         kernel=kernel.name,
         family=kernel.family,
         case=case.case,
         size=case.size,
         shape="x".join(map(str, np.shape(arrays[0]))),
         dtype=case.dtype,
-        results=[results[key] for key in order if key in results],
+        results=[],
     )
+    try:
+        start = time.perf_counter()
+        expected = everyone[0].run(kernel, *arrays)
+        first = time.perf_counter() - start
+        found = calls.gather(case, arrays, expected, everyone, ways)
+        found.firsts[BASELINE] = first
+        row = _timed(row, kernel, arrays, expected, everyone, found, end)
+    except Exception as error:  # Without the baseline there is nothing to compare with.
+        return msgspec.structs.replace(row, results=[calls.failed(BASELINE, error)])
+    if ceilings is None:
+        return row
+    work = kernel.flops(*arrays), kernel.bytes_moved(expected, *arrays)
+    outside = {backend.label for backend in everyone if not _on_cores(backend)}
+    placed = [r if r.backend in outside else _placed(r, row, ceilings, *work) for r in row.results]
+    return msgspec.structs.replace(row, results=placed)
 
 
-def _failed(backend: str, error: Exception) -> Result:
-    return Result(backend, "failed", reason=f"{type(error).__name__}: {error}")
-
-
-def _parts(
-    backend: Backend, kernel: Kernel, arrays: tuple[Any, ...]
-) -> dict[_Key, Callable[[], Any]]:
-    """Give the parts of a call, for a backend that keeps arrays elsewhere."""
-    placed = [backend.asarray(x) for x in arrays]
-    if all(p is x for p, x in zip(placed, arrays, strict=True)):
-        return {}
-    result = backend.run(kernel, *placed)
-    computed = result if isinstance(result, tuple) else (result,)
-
-    def fetch() -> Any:
-        # A result that is NumPy's own already is where the user wants it.
-        return [x if isinstance(x, np.ndarray) else backend.to_numpy(x) for x in computed]
-
-    return {
-        (backend.label, "in"): lambda: [backend.asarray(x) for x in arrays],
-        (backend.label, "compute"): partial(backend.run, kernel, *placed),
-        (backend.label, "out"): fetch,
-    }
-
-
-def _compare(
-    case: Case,
+def _timed(
+    row: Row,
+    kernel: Kernel,
     arrays: tuple[Any, ...],
+    expected: Any,
     backends: Sequence[Backend],
-    candidates: dict[_Key, Callable[[], Any]],
-    firsts: dict[str, float],
-    seconds: float,
-) -> dict[_Key, Result]:
-    kernel = case.kernel
-    start = time.perf_counter()
-    expected = backends[0].run(kernel, *arrays)
-    firsts[BASELINE] = time.perf_counter() - start
+    found: Calls,
+    end: float,
+) -> Row:
+    """Fill `row` by timing the calls that were found, and checking what they give."""
     to_numpy = {backend.label: backend.to_numpy for backend in backends}
     exact = None
     if not isinstance(expected, tuple):
         exact = digits.sample(kernel, arrays, np.shape(expected))
     errors: dict[str, float] = {}
     # The timer knows its candidates by text.
-    labels = {" ".join(key): key for key in candidates}
+    labels = {" ".join(key): key for key in found.timed}
 
     def check(label: str, result: Any) -> str:
-        name, kind = labels[label]
-        if kind in ("in", "out"):
+        name, way = labels[label]
+        if way in ("in", "back"):
             return ""
         back = to_numpy[name]
         result = tuple(map(back, result)) if isinstance(result, tuple) else back(result)
@@ -189,29 +108,40 @@ def _compare(
             errors[label] = digits.largest_error(exact, result)
         return fault
 
-    timings = timer.compare(
-        {label: candidates[key] for label, key in labels.items()}, seconds=seconds, check=check
-    ).timings
+    compared = timer.compare(
+        {label: found.timed[key] for label, key in labels.items()},
+        seconds=max(end - time.perf_counter(), 0.0),
+        check=check,
+        before={label: found.before[key] for label, key in labels.items() if key in found.before},
+    )
     work = kernel.flops(*arrays), kernel.bytes_moved(expected, *arrays)
-    base = timings[next(iter(labels))].seconds
-    results = {
-        key: _result(*key, timings[label], base, *work, errors.get(label))
-        for label, key in labels.items()
-    }
-    for name, kind in candidates:
-        if kind == "call":
-            results[name, kind] = msgspec.structs.replace(
-                results[name, kind],
-                first=firsts[name],
-                transfer_in=_part(results.get((name, "in"))),
-                transfer_out=_part(results.get((name, "out"))),
-            )
-    return results
+    results = dict(found.results)
+    for label, key in labels.items():
+        if key[1] in WAYS:
+            result = _result(key, label, compared, *work)
+            results[key] = msgspec.structs.replace(result, error=errors.get(label))
+    for name, first in found.firsts.items():
+        results[name, "call"] = msgspec.structs.replace(
+            results[name, "call"],
+            first=first,
+            transfer_in=_moving(compared.timings.get(f"{name} in")),
+            transfer_out=_moving(compared.timings.get(f"{name} back")),
+        )
+    order = [(backend.label, way) for backend in backends for way in WAYS]
+    return msgspec.structs.replace(
+        row,
+        results=[results[key] for key in order if key in results],
+        noise=compared.noise,
+        drift=compared.drift,
+    )
 
 
-def _part(result: Result | None) -> float | None:
+def _moving(timing: timer.Timing | None) -> float | None:
+    if timing is None or not timing.seconds:
+        return None
+    median = float(np.median(timing.seconds))
     # Handing on an array that is there already takes less than a microsecond.
-    return None if result is None or (result.median or 0) < 2e-6 else result.median
+    return None if median < 2e-6 else median
 
 
 def _difference(kernel: Kernel, result: Any, expected: Any, arrays: tuple[Any, ...]) -> str:
@@ -234,67 +164,41 @@ def _difference(kernel: Kernel, result: Any, expected: Any, arrays: tuple[Any, .
     return f"differs from the reference by {error:.3g} eps; {kernel.tolerance:g} are allowed"
 
 
-def _reason_not_to_time(backend: Backend, case: Case, arrays: tuple[Any, ...]) -> Result | None:
-    supported = backend.supports(case.kernel)
-    if supported is not True:
-        return Result(backend.label, "refused", reason=supported)
-    if backend.divides(case.kernel, *arrays):
-        return None
-    if backend.n_jobs == 1:
-        reason = "there is one job"
-    elif case.case == "matrix" and not case.kernel.rows:
-        reason = "a single matrix does not divide"
-    else:
-        reason = "too little work for two jobs at this size"
-    return Result(backend.label, "one piece", reason=reason)
-
-
-def _result(
-    backend: str,
-    kind: str,
-    timing: timer.Timing,
-    baseline: Sequence[float],
-    flops: float,
-    moved: float,
-    error: float | None,
-) -> Result:
-    resident = kind != "call"
+def _result(key: Key, label: str, compared: timer.Comparison, flops: float, moved: float) -> Result:
+    backend, way = key
+    timing = compared.timings[label]
     if timing.fault:
         status = "invalid" if timing.invalid else "failed"
-        return Result(backend, status, resident=resident, reason=timing.fault)  # type: ignore[arg-type]
+        return Result(backend, status, way, reason=timing.fault)  # type: ignore[arg-type]
     median = float(np.median(timing.seconds))
     result = Result(
         backend,
         "ok",
-        resident=resident,
+        way,  # type: ignore[arg-type]
         seconds=timing.seconds,
         median=median,
         flops_per_second=flops / median,
         bytes_per_second=moved / median,
-        error=error,
     )
-    if not baseline:
+    if compared.timings[f"{BASELINE} call"].fault:
         return result
-    compared = timer.ratio(baseline, timing.seconds)
+    if key == (BASELINE, "call"):
+        return msgspec.structs.replace(result, speedup=1.0, low=1.0, high=1.0)
+    ratio = compared.ratio(label)
     return msgspec.structs.replace(
-        result,
-        speedup=compared.value,
-        low=compared.low,
-        high=compared.high,
-        verdict="" if backend == BASELINE else compared.verdict,
+        result, speedup=ratio.value, low=ratio.low, high=ratio.high, verdict=ratio.verdict
     )
 
 
-def _must_fit(case: Case) -> None:
-    # Sizes are compared on a small case, which is cheap to make, and scaled up: matrices grow
-    # with the square of their order. Inputs, copies of them where backends keep them, and results.
-    small = 16
-    small_bytes = sum(x.nbytes for x in case.kernel.inputs(case.case, small, case.dtype))
-    growth = (min(case.size, 1e100) / small) ** (2 if case.kernel.blas else 1)
-    needed, free = 6 * small_bytes * growth, psutil.virtual_memory().available
-    if needed > free:
-        meaning = "order of the matrices" if case.kernel.blas else "number of elements"
-        raise SizeError(
-            f"{case.kernel.name} at size {case.size:.6g} (the {meaning}) needs about "
-            f"{needed / 1e9:.3g} GB; {free / 1e9:.3g} GB are free. Choose a smaller --size"
-        )
+def _on_cores(backend: Backend) -> bool:
+    """Tell whether it computes on this machine's cores, whose ceilings were measured."""
+    if not backend.takes_device or not machine.describe().gpu:
+        return True
+    return bool(config.current().device.value == "cpu")
+
+
+def _placed(result: Result, row: Row, ceilings: Ceilings, flops: float, moved: float) -> Result:
+    if result.status != "ok":
+        return result
+    share, bound, above = place(ceilings, result.seconds, flops, moved, row.dtype, row.noise or 0.0)
+    return msgspec.structs.replace(result, ceiling=share, bound=bound, above=above)

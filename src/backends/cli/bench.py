@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +17,9 @@ import typer
 
 from backends import catalogue, listing, machine, registry
 from backends.backend import Backend, check_jobs
-from backends.bench import record, report, suite
-from backends.bench.record import Record, RecordError, Row
+from backends.bench import cases, ceilings, record, report, suite
+from backends.bench.conditions import Watch
+from backends.bench.record import Ceilings, Conditions, Record, RecordError, Row, Way
 from backends.cli.common import (
     INTERRUPTED,
     INVALID,
@@ -31,6 +34,14 @@ from backends.cli.common import (
 from backends.errors import BackendUnavailableError, UnknownNameError, suggest
 
 __all__ = ["bench_command", "report_command"]
+
+#: The default of `--time`: starting, ending and the least rounds of slow kernels come on top of it,
+#: and the whole is to be over within a minute.
+SECONDS = 50.0
+#: Share of the time for measuring the machine's ceilings, and the most seconds.
+CEILINGS, MOST_CEILINGS = 0.1, 2.5
+#: Chooses among the others: timed when asked for.
+CHOOSER = "auto"
 
 #: An option that `bench` and `report` have.
 DeviceOnly = Annotated[
@@ -54,7 +65,7 @@ def bench_command(
             "--backend",
             "-b",
             help="Backends to compare with numpy, repeated or with commas; `all` (the default) "
-            "for those that can run here.",
+            f"for those that can run here, {CHOOSER} aside.",
         ),
     ] = None,
     size: Annotated[
@@ -76,11 +87,17 @@ def bench_command(
     ] = None,
     time: Annotated[
         float, typer.Option("--time", "-t", min=0.0, help="Seconds for the whole bench, about.")
-    ] = 60.0,
+    ] = SECONDS,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File for the results; your data folder if left out."),
     ] = None,
+    out: Annotated[
+        bool, typer.Option("--out", help="Time calls into a given array too: `out=`.")
+    ] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Time calls with nothing in the caches too.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON instead of tables.")
     ] = False,
@@ -98,23 +115,27 @@ def bench_command(
         sizes = [read_size(text) for text in split(size)]
         dtypes = [read_dtype(text) for text in split(dtype)] or ["float64"]
         backends = _backends(split(backend), n_jobs)
-        cases, skipped = suite.plan(split(kernel), sizes, dtypes)
-        if not cases:
+        planned, skipped = cases.plan(split(kernel), sizes, dtypes)
+        if not planned:
             raise ValueError(f"there is nothing to measure: {'; '.join(skipped)}")
-        rows, complete = _measure(cases, backends, seconds=time)
-        if not rows:
+        asked: dict[Way, bool] = {"out": out, "cold": cold}
+        ways = [way for way in asked if asked[way]]
+        done = _measure(planned, backends, ways, seconds=time)
+        if not done.rows or done.ceilings is None or done.conditions is None:
             console(stderr=True).print("backends: interrupted before anything was measured")
             raise typer.Exit(INTERRUPTED)
         measured = Record(
             schema=record.SCHEMA,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            n_jobs=max((b.n_jobs for b in backends), default=1),
+            n_jobs=_jobs(backends),
             seconds=time,
             imports={b.label: b.import_seconds for b in backends if b.import_seconds},
             universal=[backend.label for backend in backends if listing.has_all(backend)],
-            complete=complete,
+            complete=done.complete,
             machine=machine.describe(),
-            rows=rows,
+            conditions=done.conditions,
+            ceilings=done.ceilings,
+            rows=done.rows,
             skipped=skipped,
         )
     failure: RecordError | None = None
@@ -130,9 +151,9 @@ def bench_command(
         if failure is not None:
             raise failure
         console(stderr=True).print(f"saved: {target}", style="dim", soft_wrap=True)
-    if not complete:
+    if not done.complete:
         raise typer.Exit(INTERRUPTED)
-    if any(r.status in ("invalid", "failed") for row in rows for r in row.results):
+    if any(r.status in ("invalid", "failed") for row in done.rows for r in row.results):
         raise typer.Exit(INVALID)
 
 
@@ -151,25 +172,53 @@ def report_command(
     report.show(saved, console(), device_only=device_only)
 
 
+@dataclass
+class _Done:
+    """What was measured, as far as it came."""
+
+    rows: list[Row] = field(default_factory=list)
+    ceilings: Ceilings | None = None
+    conditions: Conditions | None = None
+    complete: bool = False
+
+
 def _measure(
-    cases: Sequence[suite.Case], backends: Sequence[Backend], *, seconds: float
-) -> tuple[list[Row], bool]:
+    planned: Sequence[cases.Case],
+    backends: Sequence[Backend],
+    ways: Sequence[Way],
+    *,
+    seconds: float,
+) -> _Done:
     """Time the cases under a progress bar; Ctrl-C ends it and keeps the finished rows."""
-    rows: list[Row] = []
+    done = _Done()
+    watch = None
     keep_what_is_done()
     progress = progress_bar()
+    end = time.perf_counter() + seconds
     try:
         with progress:
-            bar = progress.add_task("starting", total=len(cases))
-            for case in cases:
+            bar = progress.add_task("ceilings".ljust(18), total=len(planned))
+            watch = Watch()
+            share = min(CEILINGS * seconds, MOST_CEILINGS)
+            done.ceilings = ceilings.measure(_jobs(backends), share)
+            for count, case in enumerate(planned):
                 progress.update(bar, description=f"{case.kernel.name} {case.case}".ljust(18))
-                share = seconds / len(cases)
-                rows.append(suite.measure(case, backends, seconds=share))
+                # What one case takes more than its share, the others have less.
+                share = max(end - time.perf_counter(), 0.0) / (len(planned) - count)
+                done.rows.append(
+                    suite.measure(case, backends, seconds=share, ways=ways, ceilings=done.ceilings)
+                )
                 progress.advance(bar)
+        done.complete = True
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to save, and soon over
-        return rows, False
-    return rows, True
+    if watch is not None:
+        done.conditions = watch.stop()
+    return done
+
+
+def _jobs(backends: Sequence[Backend]) -> int:
+    return max((backend.n_jobs for backend in backends), default=1)
 
 
 def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
@@ -180,7 +229,7 @@ def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
         if name not in (*known, "all"):
             raise UnknownNameError(suggest(name, known, what="backend"))
     asked = [name for name in names if name != "all"]
-    others = [] if asked and "all" not in names else registry.available()
+    others = [] if asked and "all" not in names else _available()
     backends, notes = [], []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -198,3 +247,7 @@ def _backends(names: Sequence[str], n_jobs: int | None) -> list[Backend]:
     for text in dict.fromkeys([*notes, *(str(warning.message) for warning in caught)]):
         console(stderr=True).print(f"note: {text}", style="yellow", markup=False, soft_wrap=True)
     return backends
+
+
+def _available() -> list[str]:
+    return [name for name in registry.available() if name != CHOOSER]

@@ -134,6 +134,24 @@ class OpenmpBackend(PooledBackend):
             self._ufuncs[kernel] = ufunc
         return in_one_piece(kernel, arrays, out, backend=self.name, function=ufunc)
 
+    def triad(self) -> np.ufunc:
+        """Make a ufunc that moves bytes as fast as memory and caches let it, for the bench.
+
+        That is ``a + 3 b`` with stores that go past the caches, STREAM's triad [1]_, from the
+        size of the caches on, and ``a + b`` below: three arrays either way.
+
+        References
+        ----------
+        .. [1] J. D. McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance
+           Computers", IEEE TCCA Newsletter, December 1995.
+        """
+        engine: Any = load()
+        size = cache_bytes(3) or LARGE
+        ufunc: np.ufunc = engine.ufunc(
+            np.add, self.n_jobs, fast="triad", threshold=1, stream_bytes=size
+        )
+        return ufunc
+
     def _is_stack(self, kernel: Kernel, arrays: tuple[Any, ...]) -> bool:
         """Tell whether there are matrices enough for each thread to have some."""
         matrices = 1
