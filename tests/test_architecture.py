@@ -88,9 +88,12 @@ MAY_IMPORT = {
     "bench.timer": set(),
     "bench.digits": {"kernel"},
     "bench.costs": {"bench.record"},
+    "bench.heading": {"machine", "bench.record"},
+    "bench.verdict": {"bench.record"},
+    "bench.conditions": {"bench.record"},
     "bench.record": {"files", "machine"},
-    "bench.report": {"machine", "bench.record", "bench.costs"},
-    "bench.*": {*BENCH, "bench.*"},
+    "bench.report": {"bench.record", "bench.costs", "bench.heading", "bench.verdict"},
+    "bench.*": {*BENCH, "machine", "bench.*"},
     "testing": {"testing.*"},
     "testing.*": {"backend", "kernel", "kernels", "blas", "errors", "testing.base"},
     "listing": {"backend", "catalogue", "config", "errors", "kernel", "kernels", "registry"},
@@ -199,7 +202,7 @@ def test_rich_and_typer_stay_in_the_command_line_and_the_report(module):
         or module
         in (
             "backends.listing",
-            *("backends.bench.report", "backends.bench.costs"),
+            *(f"backends.bench.{name}" for name in ("report", "heading", "verdict", "costs")),
         )
     )
 

@@ -241,6 +241,43 @@ def test_results_of_a_bench_without_time_limit_can_be_read_again(here, tmp_path,
         assert not target.exists()
 
 
+def test_other_ways_are_timed_on_request_only(here, tmp_path):
+    def ways(*arguments):
+        done = here("bench", "sin", *QUICK, "-b", "threads", "--json", *arguments)
+        (row,) = json.loads(done.stdout)["rows"]
+        return [result["way"] for result in row["results"] if result["backend"] == "numpy"]
+
+    assert ways() == ["call"]
+    assert ways("--out") == ["call", "out"]
+    assert ways("--cold") == ["call", "cold"]
+    assert ways("--cold", "--out") == ["call", "out", "cold"]
+
+
+def test_a_bench_says_what_the_machine_did_and_can_do(here):
+    done = here("bench", "sin", *QUICK, "-b", "openmp", "--json")
+    measured = json.loads(done.stdout)
+    assert measured["conditions"]["cores"] >= 1
+    assert measured["ceilings"]["n_jobs"] == measured["n_jobs"]
+    (row,) = measured["rows"]
+    assert row["noise"] >= 0
+    assert all(result["ceiling"] > 0 for result in row["results"] if result["status"] == "ok")
+
+
+def test_what_only_chooses_among_the_others_is_timed_when_named(process, plugin):
+    path = plugin(auto=engine("auto", RIGHT))
+
+    def timed(*arguments):
+        done = process("bench", "sin", *QUICK, "--json", *arguments, PYTHONPATH=path)
+        assert done.returncode == 0, done.stderr
+        (row,) = json.loads(done.stdout)["rows"]
+        return {result["backend"] for result in row["results"]}
+
+    assert "auto" not in timed()
+    assert "auto" not in timed("--backend", "all")
+    assert {"auto", "threads"} <= timed("--backend", "all,auto")
+    assert timed("--backend", "auto") == {"numpy", "auto"}
+
+
 def test_a_dtype_that_a_kernel_lacks_is_said_to_be_skipped(here):
     done = here("bench", "hypot", "sin", "--dtype", "complex128", *QUICK)
     assert done.returncode == 0

@@ -16,6 +16,10 @@ __all__ = ["REAL", "REAL_AND_COMPLEX", "elementwise", "linear_algebra"]
 REAL = ("float32", "float64")
 REAL_AND_COMPLEX = (*REAL, "complex128")
 
+#: Elements of a benchmark's arrays. Those of functions that memory limits must be larger than the
+#: caches; from HARD operations an element on arithmetic is the limit, whatever the size.
+SIZE, LARGE_SIZE, HARD = 1_000_000, 4_000_000, 10
+
 
 def elementwise(
     *,
@@ -74,7 +78,7 @@ def elementwise(
             core=(0,) * len(domains),
             cases={"elements": inputs},
             flops=lambda *_: float(flops),
-            size=4_000_000,
+            size=SIZE if flops >= HARD else LARGE_SIZE,
             dtypes=dtypes,
             tolerance=tolerance,
             error=functools.partial(accuracy.elementwise_error, floor=1.0 if crosses_zero else 0.0),

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.bench import record
-from backends.bench.record import Record, RecordError, Result, Row
+from backends.bench.record import (
+    Ceilings,
+    Conditions,
+    Level,
+    Rates,
+    Record,
+    RecordError,
+    Result,
+    Row,
+)
 from backends.machine import Machine
 
 MACHINE = Machine(
@@ -27,6 +36,13 @@ MACHINE = Machine(
     numpy="2.4.6",
     scipy="1.17.1",
     array_backends="0.1.0",
+)
+CONDITIONS = Conditions(2, 0.01, 0.0, -0.02, {"OMP_NUM_THREADS": "2"})
+CEILINGS = Ceilings(
+    2,
+    ["threads", "openmp"],
+    [Level("L2", 2**20, Rates(6e10, 1.2e11)), Level("memory", None, Rates(1e10, 2e10))],
+    {"float64": Rates(3e10, 6e10)},
 )
 
 
@@ -44,6 +60,8 @@ def make(**changes) -> Record:
         imports={},
         complete=True,
         machine=MACHINE,
+        conditions=CONDITIONS,
+        ceilings=CEILINGS,
         rows=[Row("sin", "elementwise", "elements", 1000, "1000", "float64", results)],
         skipped=["hypot has no complex128: float32, float64"],
     )
@@ -81,7 +99,7 @@ results = st.builds(
     Result,
     backend=texts,
     status=st.sampled_from(["ok", "invalid", "failed", "refused", "one piece"]),
-    resident=st.booleans(),
+    way=st.sampled_from(["call", "resident", "out", "cold"]),
     reason=texts,
     seconds=st.lists(numbers, max_size=5),
     median=maybe,
@@ -91,6 +109,9 @@ results = st.builds(
     verdict=texts,
     flops_per_second=maybe,
     bytes_per_second=maybe,
+    ceiling=maybe,
+    bound=texts,
+    above=st.booleans(),
 )
 rows = st.builds(
     Row,
@@ -101,13 +122,32 @@ rows = st.builds(
     shape=texts,
     dtype=texts,
     results=st.lists(results, max_size=3),
+    noise=maybe,
+    drift=maybe,
 )
+rates = st.builds(Rates, one=numbers, all=numbers)
+levels = st.builds(Level, name=texts, size=st.none() | st.integers(0, 2**63 - 1), bandwidth=rates)
 records = st.builds(
     make,
     created=texts,
     n_jobs=st.integers(1, 10_000),
     seconds=numbers,
     complete=st.booleans(),
+    conditions=st.builds(
+        Conditions,
+        cores=st.integers(1, 10_000),
+        others=maybe,
+        steal=maybe,
+        drift=numbers,
+        variables=st.dictionaries(texts, texts, max_size=3),
+    ),
+    ceilings=st.builds(
+        Ceilings,
+        n_jobs=st.integers(1, 10_000),
+        triad=st.lists(texts, max_size=2),
+        levels=st.lists(levels, max_size=3),
+        gemm=st.dictionaries(texts, rates, max_size=2),
+    ),
     rows=st.lists(rows, max_size=3),
     skipped=st.lists(texts, max_size=3),
 )
@@ -194,7 +234,8 @@ def test_every_file_that_was_cut_short_is_refused(saved):
         (b'{"schema": 0}', "schema 0"),
         (b'{"schema": "1"}', "schema '1'"),
         (b'{"schema": {}}', "schema {}"),
-        (b'{"schema": 2}', "missing required field"),
+        (b'{"schema": 2}', "schema 2; this version reads schema 3: measure again"),
+        (b'{"schema": 3}', "missing required field"),
     ],
 )
 def test_what_is_no_record_is_refused_with_what_is_wrong(tmp_path, content, why):
@@ -220,6 +261,9 @@ def test_what_is_no_record_is_refused_with_what_is_wrong(tmp_path, content, why)
         (["rows", 0, "size"], "1e6", "$.rows[0].size"),
         (["rows", 0, "results", 0, "status"], "fine", "$.rows[0].results[0].status"),
         (["rows", 0, "results", 0, "seconds", 1], "1", "$.rows[0].results[0].seconds[1]"),
+        (["rows", 0, "results", 0, "way"], "warm", "$.rows[0].results[0].way"),
+        (["conditions", "drift"], "much", "$.conditions.drift"),
+        (["ceilings", "levels", 0, "bandwidth"], 1.0, "$.ceilings.levels[0].bandwidth"),
         (["rows", 0, "results", 0, "median"], "1", "$.rows[0].results[0].median"),
     ],
 )
@@ -277,7 +321,7 @@ def test_an_output_of_which_write_could_not_make_a_file_is_refused_by_prepare(tm
         record.write(make(), record.prepare(target))
 
 
-@pytest.mark.parametrize("content", [b"", b"my thesis\n", b'{"schema": 2}', b'{"schema": 99}'])
+@pytest.mark.parametrize("content", [b"", b"my thesis\n", b'{"schema": 3}', b'{"schema": 99}'])
 def test_an_output_that_no_bench_wrote_is_refused_and_kept(tmp_path, content):
     target = tmp_path / "thesis.json"
     target.write_bytes(content)

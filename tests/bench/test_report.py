@@ -13,8 +13,17 @@ from msgspec import structs
 from rich.console import Console
 
 from backends import config, kernels, registry, sources
-from backends.bench import costs, report
-from backends.bench.record import SCHEMA, Record, Result, Row
+from backends.bench import costs, report, verdict
+from backends.bench.record import (
+    SCHEMA,
+    Ceilings,
+    Conditions,
+    Level,
+    Rates,
+    Record,
+    Result,
+    Row,
+)
 from backends.machine import Machine
 
 MACHINE = Machine(
@@ -29,6 +38,17 @@ MACHINE = Machine(
     numpy="2.4.6",
     scipy="1.17.1",
     array_backends="0.1.0",
+)
+QUIET = Conditions(cores=16, others=0.021, steal=0.0, drift=-0.013, variables={})
+CEILINGS = Ceilings(
+    n_jobs=16,
+    triad=["threads", "openmp"],
+    levels=[
+        Level("L2", 2**25, Rates(72.4e9, 1.1e12)),
+        Level("L3", 2**27, Rates(40.5e9, 4.2e11)),
+        Level("memory", None, Rates(9.94e9, 1.234e11)),
+    ],
+    gemm={"float32": Rates(1.2e11, 1.9e12), "float64": Rates(6.1e10, 9.7e11)},
 )
 
 
@@ -46,14 +66,14 @@ def numpy(median=0.0136) -> Result:
     )
 
 
-def timed(backend, speedup, verdict=None, *, half=0.02, resident=False) -> Result:
+def timed(backend, speedup, verdict=None, *, half=0.02, way="call") -> Result:
     """Give a result like those of the bench; the verdict follows where none is given."""
     if verdict is None:
         verdict = "faster" if speedup > 1.03 else "slower" if speedup < 0.97 else "same"
     return msgspec.structs.replace(
         numpy(0.0136 / speedup),
         backend=backend,
-        resident=resident,
+        way=way,
         speedup=speedup,
         low=speedup - half,
         high=speedup + half,
@@ -66,7 +86,7 @@ def timed(backend, speedup, verdict=None, *, half=0.02, resident=False) -> Resul
 def row(kernel, *results, case=None, size=None, dtype="float64", base=None) -> Row:
     found = kernels.find(kernel)
     case = case or next(iter(found.cases))
-    size = size or found.size
+    size = size or (4_000_000 if case == "elements" else found.size)
     shape = {"elements": f"{size}", "matrix": f"{size}x{size}", "stack": f"{size**2 // 64}x8x8"}
     return Row(kernel, found.family, case, size, shape[case], dtype, [base or numpy(), *results])
 
@@ -81,6 +101,8 @@ def record(*rows, **changes) -> Record:
         imports={},
         complete=True,
         machine=MACHINE,
+        conditions=QUIET,
+        ceilings=CEILINGS,
         rows=list(rows),
     )
     return msgspec.structs.replace(whole, **changes)
@@ -213,7 +235,6 @@ def test_the_fastest_of_each_row_is_marked_and_no_other():
         ("matmul 15625x8x8", "3.02 \u00b10.02*"),
         ("add", "13.6 ms*"),
         ("sin", "1.93 \u00b10.02*"),
-        ("j0", "1.98 \u00b10.02*"),
     ]:
         assert best in line_of(text, start)
         assert line_of(text, start).count("*") == 1
@@ -230,7 +251,7 @@ MOVING = row(
     "sin",
     timed("threads", 1.5),
     structs.replace(timed("cupy", 1.2), first=2.5, transfer_in=0.011, transfer_out=0.012),
-    timed("cupy", 9.9, resident=True),
+    timed("cupy", 9.9, way="resident"),
 )
 
 
@@ -254,7 +275,7 @@ def test_compute_alone_is_never_the_choice():
 def test_what_a_call_is_made_of_is_told_for_each_backend():
     text = shown(record(MOVING, imports={"cupy": 0.75}))
     line = line_of(text, "cupy")
-    compute = next(r.median for r in MOVING.results if r.resident)
+    compute = next(r.median for r in MOVING.results if r.way == "resident")
     for part in ("750 ms", "2.5 s", "11 ms", "12 ms", costs.duration([compute])):
         assert part in line
 
@@ -333,10 +354,10 @@ def test_a_bench_without_rows_says_that_nothing_was_measured(complete):
 def test_rates_are_of_the_fastest_in_the_unit_of_the_family():
     text = shown(TYPICAL)
     assert "GFLOP/s" in text.split("Elementwise")[0]
-    assert line_of(text, "matmul 1000x1000").split()[-1] == "2.88"
+    assert line_of(text, "matmul 1000x1000").split()[-2] == "2.88"
     assert "GB/s" in text.split("Elementwise")[1]
-    assert line_of(text, "sin").split()[-1] == "2.32"
-    assert line_of(text, "add").split()[-1] == "1.2"
+    assert line_of(text, "sin").split()[-2] == "2.32"
+    assert line_of(text, "add").split()[-2] == "1.2"
 
 
 @pytest.mark.parametrize(
@@ -360,7 +381,7 @@ def test_times_are_never_in_powers_of_ten(median):
 
 def test_rates_of_large_machines_are_not_in_powers_of_ten():
     fast = msgspec.structs.replace(timed("openmp", 2.0), flops_per_second=1.234e12)
-    assert line_of(shown(record(row("matmul", fast))), "matmul").split()[-1] in ("1234", "1,234")
+    assert line_of(shown(record(row("matmul", fast))), "matmul").split()[-2] in ("1234", "1,234")
 
 
 def test_the_verdict_names_winners_with_how_often_and_how_much():
@@ -419,7 +440,7 @@ def measured(draw):
 def test_the_choice_gives_every_kernel_a_backend_that_has_it(whole):
     text = shown(whole)
     if "backends.toml" not in text:
-        assert not any(map(report.best, whole.rows))
+        assert not any(map(verdict.best, whole.rows))
         return
     layer = sources.make_layer("backends.toml", tomllib.loads(snippet(text)))
     for name, kernel in kernels.every().items():
@@ -458,3 +479,198 @@ def test_an_encoding_without_the_plus_minus_sign_gets_another():
         file.flush()
         text = raw.getvalue().decode("ascii")
     assert "1.93" in text
+
+
+# how far the numbers are to trust
+
+
+def header(whole, width=200):
+    return shown(whole, width).split("\n\n")[0]
+
+
+def with_noise(*noises):
+    names = [name for name in kernels.every() if kernels.find(name).family == "elementwise"]
+    rows = [row(name, timed("threads", 1.5)) for name in names[: len(noises)]]
+    return record(*(structs.replace(r, noise=n) for r, n in zip(rows, noises, strict=True)))
+
+
+def test_the_noise_is_the_median_and_the_worst_of_the_rows():
+    assert (
+        "Noise: 1.8 percent (A/A, median of the rows; 6.2 at most, in multiply): a smaller "
+        "difference is none\n"
+    ) in header(with_noise(0.018, 0.011, 0.062))
+
+
+def test_the_noise_of_one_row_is_its_own():
+    text = header(with_noise(0.018))
+    assert "Noise: 1.8 percent (A/A: numpy against itself): a smaller difference is none" in text
+
+
+def test_without_a_baseline_there_is_no_noise_to_tell():
+    assert "Noise" not in header(record(row("sin", base=Result("numpy", "failed", reason="x"))))
+
+
+def conditions(**changes):
+    text = header(record(row("sin"), conditions=structs.replace(QUIET, **changes)))
+    return next(line for line in text.splitlines() if line.startswith(("BUSY", "Quiet")))
+
+
+def test_a_quiet_machine_has_one_calm_line():
+    assert conditions() == (
+        "Quiet: other programs used 2.1 percent of the 16 cores; the host took 0.0 percent "
+        "(steal); at the end the machine was 1.3 percent faster than at the beginning"
+    )
+
+
+def test_a_busy_machine_is_said_to_be_so_with_the_remedy():
+    assert conditions(others=0.34, steal=0.05, drift=0.12) == (
+        "BUSY: other programs used 34.0 percent of the 16 cores; the host took 5.0 percent "
+        "(steal); at the end the machine was 12.0 percent slower than at the beginning. Close "
+        "them, or measure again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"others": 0.11}, "other programs used 11.0 percent of the 16 cores. Close them"),
+        ({"steal": 0.03}, "the host took 3.0 percent (steal). Measure again when it is quieter"),
+        ({"drift": 0.2}, "20.0 percent slower than at the beginning. Measure again when"),
+        ({"drift": -0.2}, "20.0 percent faster than at the beginning. Measure again when"),
+        ({"others": 0.5, "cores": 1}, "used 50.0 percent of the core. Close them"),
+    ],
+)
+def test_only_what_is_beyond_its_limit_is_a_fault(changes, words):
+    text = conditions(**changes)
+    assert text.startswith("BUSY: ")
+    assert text.count("percent") == 1
+    assert words in text
+
+
+def test_what_the_system_does_not_tell_is_not_known():
+    assert conditions(others=None, steal=None) == (
+        "Quiet: what other programs did is not known; at the end the machine was 1.3 percent "
+        "faster than at the beginning"
+    )
+
+
+def test_variables_of_threads_are_told():
+    found = structs.replace(QUIET, variables={"OMP_NUM_THREADS": "1", "OMP_PLACES": "cores"})
+    text = header(record(row("sin"), conditions=found))
+    expected = "Set in the environment, and of influence: OMP_NUM_THREADS=1, OMP_PLACES=cores"
+    assert expected in text
+    assert "Set in" not in header(record(row("sin")))
+
+
+def test_the_ceilings_are_told_with_one_thread_and_with_all():
+    assert (
+        "Ceilings (1 and 16 threads): L2 72 and 1,100, L3 40 and 420, memory 9.9 and 123 GB/s; "
+        "GEMM float32 120 and 1,900, float64 61 and 970 GFLOP/s\n"
+    ) in header(TYPICAL)
+    alone = structs.replace(CEILINGS, n_jobs=1)
+    assert "Ceilings (1 thread): L2 72, L3 40, memory 9.9 GB/s; GEMM float32 120, float64 61" in (
+        header(record(row("sin"), ceilings=alone))
+    )
+
+
+# shares of the ceilings
+
+
+def placed(result, share, bound="memory", *, above=False):
+    return structs.replace(result, ceiling=share, bound=bound, above=above)
+
+
+@pytest.mark.parametrize(
+    ("bound", "word"), [("memory", "mem"), ("L3", "L3"), ("L2", "L2"), ("GEMM", "GEMM")]
+)
+def test_the_share_of_the_ceiling_is_the_fastests(bound, word):
+    fast = placed(timed("openmp", 2.0), 0.934, bound)
+    slow = placed(timed("threads", 1.5), 0.7, bound)
+    base = placed(numpy(), 0.467, bound)
+    text = shown(record(row("sin", slow, fast, base=base), row("cos", base=base)))
+    assert line_of(text, "sin").endswith(f" 93% {word}")
+    assert line_of(text, "cos").endswith(f" 47% {word}")
+    assert "!" not in text
+
+
+def test_what_is_above_its_ceiling_is_marked_with_a_note():
+    odd = placed(timed("openmp", 2.0), 1.25, above=True)
+    fine = placed(timed("threads", 1.5), 0.7)
+    text = shown(record(row("sin", fine, odd)))
+    assert "2.00 \u00b10.02!*" in line_of(text, "sin")
+    assert "1.50 \u00b10.02 " in line_of(text, "sin")
+    assert "do not believe it: sin 4000000 openmp (1.25 times memory)" in in_words(text)
+
+
+def test_a_baseline_above_its_ceiling_is_marked_too():
+    text = shown(record(row("sin", base=placed(numpy(), 1.25, above=True))))
+    assert "13.6 ms!*" in line_of(text, "sin")
+
+
+# who is as fast as the fastest
+
+
+def test_what_is_as_fast_within_the_intervals_is_marked_too_and_said():
+    rows = [
+        row("sin", timed("threads", 1.9, half=0.1), timed("openmp", 2.0, half=0.1)),
+        row("cos", timed("threads", 1.5, half=0.1), timed("openmp", 2.0, half=0.1)),
+    ]
+    text = shown(record(*rows))
+    assert line_of(text, "sin").count("*") == 2
+    assert line_of(text, "cos").count("*") == 1
+    words = in_words(text)
+    assert "openmp is the fastest in 2 of 2 rows, 2.00 times numpy" in words
+    assert "; within the intervals threads is as fast in 1 of them." in words
+
+
+def test_what_is_as_fast_in_the_only_row_is_said_without_a_count():
+    results = [timed(name, 1.9, half=0.2) for name in ("threads", "joblib")]
+    words = in_words(shown(record(row("sin", *results, timed("openmp", 2.0)))))
+    assert "within the intervals threads or joblib is as fast." in words
+
+
+def test_what_is_not_surely_faster_than_numpy_is_not_as_fast_as_the_fastest():
+    perhaps = timed("threads", 1.9, "unclear", half=1.5)
+    text = shown(record(row("sin", perhaps, timed("openmp", 2.0))))
+    assert line_of(text, "sin").count("*") == 1
+    assert "within the intervals threads" not in in_words(text)
+
+
+# other ways
+
+WAYS = row(
+    "sin",
+    timed("numpy", 1.3, way="out"),
+    timed("numpy", 0.8, way="cold"),
+    timed("threads", 1.5),
+    timed("threads", 3.5, way="out"),
+    timed("threads", 1.25, way="cold"),
+)
+
+
+def test_other_ways_have_columns_of_their_own():
+    text = shown(record(WAYS), width=120)
+    title, names, ways, line = text.split("\n\n")[1].splitlines()
+    assert title == "Elementwise, float64, 4,000,000 elements: times the speed of numpy"
+    assert names.split() == ["numpy", "numpy", "threads", "threads"]
+    assert ways.split() == [
+        *("kernel", "numpy", "out=", "cold", "threads", "out=", "cold", "GB/s", "ceiling"),
+    ]
+    speeds = re.findall(r"\d\.\d\d(?= \u00b1)", line)
+    assert speeds == ["1.30", "0.80", "1.50", "3.50", "1.25"]
+    words = in_words(text)
+    assert "out=: into a given array" in words
+    assert "cold: with nothing in the caches" in words
+
+
+def test_other_ways_are_not_ranked():
+    text = shown(record(WAYS), width=120)
+    assert line_of(text, "sin").count("*") == 1
+    assert "1.50 \u00b10.02*" in line_of(text, "sin")
+    assert "threads is the fastest in 1 row, 1.50 times numpy" in in_words(text)
+
+
+def test_without_other_ways_there_is_no_word_of_them():
+    words = in_words(shown(TYPICAL))
+    assert "out=" not in words
+    assert "cold" not in words

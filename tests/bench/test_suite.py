@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from backends import UnknownNameError, UnsupportedKernelError, elementwise, kernels, registry
+from backends import UnsupportedKernelError, config, elementwise, kernels, machine, registry
 from backends.backend import Backend
-from backends.bench import suite
-from backends.bench.suite import Case, SizeError, measure, plan
+from backends.bench import ceilings, suite
+from backends.bench.cases import Case
+from backends.bench.record import Ceilings, Level, Rates
+from backends.bench.suite import measure
 from backends.engines.processes import JoblibBackend
 
 SIN = Case(kernels.find("sin"), "elements", 1000, "float64")
@@ -27,8 +29,8 @@ class Serial(Backend):
         return kernel.reference(*arrays, out=out)
 
 
-def result_of(row, backend, *, resident=False):
-    (found,) = [r for r in row.results if (r.backend, r.resident) == (backend, resident)]
+def result_of(row, backend, way="call"):
+    (found,) = [r for r in row.results if (r.backend, r.way) == (backend, way)]
     return found
 
 
@@ -41,71 +43,6 @@ def speeds(result):
         result.flops_per_second,
         result.bytes_per_second,
     ]
-
-
-# plan
-
-
-def test_nothing_named_means_every_kernel_at_its_default_size():
-    cases, skipped = plan([], [], ["float64"])
-    assert {case.kernel.name for case in cases} == set(kernels.every())
-    assert all(case.size == case.kernel.size for case in cases)
-    assert skipped == []
-
-
-def test_a_kernel_is_planned_in_all_its_cases_sizes_and_dtypes():
-    cases, skipped = plan(["det", "sin"], [100, 200], ["float64", "float32"])
-    assert skipped == []
-    assert [(c.kernel.name, c.case, c.size, c.dtype) for c in cases] == [
-        ("det", case, size, dtype)
-        for dtype in ("float64", "float32")
-        for size in (100, 200)
-        for case in kernels.find("det").cases
-    ] + [
-        ("sin", "elements", size, dtype) for dtype in ("float64", "float32") for size in (100, 200)
-    ]
-
-
-def test_an_unknown_kernel_is_refused_with_the_nearest_name():
-    with pytest.raises(UnknownNameError, match=r"'gamaln'; did you mean 'gammaln'"):
-        plan(["sin", "gamaln"], [], ["float64"])
-
-
-def test_a_dtype_that_a_kernel_lacks_is_skipped_with_the_reason():
-    cases, skipped = plan(["hypot", "sin"], [100], ["complex128"])
-    assert [case.kernel.name for case in cases] == ["sin"]
-    assert skipped == ["hypot has no complex128: float32, float64"]
-
-
-@pytest.mark.parametrize(
-    ("kernel", "meaning"), [("sin", "number of elements"), ("svd", "order of the matrices")]
-)
-@pytest.mark.parametrize("size", [10**13, 10**40, 10**300], ids=["1e13", "1e40", "1e300"])
-def test_a_size_beyond_memory_is_refused_with_what_size_means(kernel, meaning, size):
-    with pytest.raises(SizeError, match=meaning) as caught:
-        plan([kernel], [size], ["float64"])
-    assert kernel in str(caught.value)
-    assert "GB" in str(caught.value)
-
-
-@pytest.mark.parametrize("name", sorted(kernels.every()))
-def test_the_memory_asked_for_holds_inputs_and_result(monkeypatch, name):
-    kernel = kernels.find(name)
-    for dtype in kernel.dtypes:
-        for case in kernel.cases:
-            arrays = kernel.inputs(case, 40, dtype)
-            least = int(kernel.bytes_moved(kernel.reference(*arrays), *arrays))
-            for factor, fits in ((1, False), (20, True)):
-                memory = SimpleNamespace(available=factor * least - 1)
-                monkeypatch.setattr(suite.psutil, "virtual_memory", lambda memory=memory: memory)
-                if fits:
-                    plan([name], [40], [dtype])
-                else:
-                    with pytest.raises(SizeError):
-                        plan([name], [40], [dtype])
-
-
-# measure
 
 
 @pytest.mark.parametrize(
@@ -323,10 +260,10 @@ def joblib(monkeypatch):
 
 def test_what_moves_arrays_is_timed_as_a_call_and_in_parts(joblib):
     row = measure(SIN, [joblib], seconds=0.0)
-    assert [(r.backend, r.resident) for r in row.results] == [
-        ("numpy", False),
-        ("joblib", False),
-        ("joblib", True),
+    assert [(r.backend, r.way) for r in row.results] == [
+        ("numpy", "call"),
+        ("joblib", "call"),
+        ("joblib", "resident"),
     ]
     assert [r.status for r in row.results] == ["ok"] * 3
     call = result_of(row, "joblib")
@@ -357,7 +294,7 @@ def test_the_parts_of_a_call_are_all_measured_and_its_first_call_apart():
             return super().run(kernel, *arrays, out=out)
 
     row = measure(SIN, [Compiling()], seconds=0.0)
-    call, compute = result_of(row, "plugin"), result_of(row, "plugin", resident=True)
+    call, compute = result_of(row, "plugin"), result_of(row, "plugin", "resident")
     assert call.first > 0.2 > call.median
     assert compute.first is None
     assert call.transfer_in > 0
@@ -367,7 +304,7 @@ def test_the_parts_of_a_call_are_all_measured_and_its_first_call_apart():
 
 def test_where_nothing_is_moved_there_is_no_resident_result():
     row = measure(SIN, [Serial()], seconds=0.0)
-    assert not any(r.resident for r in row.results)
+    assert all(r.way == "call" for r in row.results)
     assert result_of(row, "plugin").transfer_in is None
 
 
@@ -388,3 +325,156 @@ def test_a_dtype_that_a_backend_lacks_is_refused_with_its_reason():
 
     found = result_of(measure(SIN, [Double()], seconds=0.0), "plugin")
     assert (found.status, found.reason) == ("refused", "only float64")
+
+
+# other ways than a plain call
+
+
+def test_only_plain_calls_are_timed_where_nothing_else_is_asked_for():
+    row = measure(SIN, [Serial()], seconds=0.0)
+    assert [(r.backend, r.way) for r in row.results] == [("numpy", "call"), ("plugin", "call")]
+
+
+def test_every_backend_is_timed_into_a_given_array_and_with_cold_caches(joblib):
+    row = measure(SIN, [Serial(), joblib], seconds=0.0, ways=["out", "cold"])
+    assert [(r.backend, r.way) for r in row.results] == [
+        *(("numpy", way) for way in ("call", "out", "cold")),
+        *(("plugin", way) for way in ("call", "out", "cold")),
+        *(("joblib", way) for way in ("call", "resident", "out", "cold")),
+    ]
+    for result in row.results:
+        assert (result.status, result.reason) == ("ok", "")
+        assert result.low <= result.speedup <= result.high
+    assert (row.results[0].speedup, row.results[0].verdict) == (1.0, "")
+    assert result_of(row, "numpy", "out").verdict != ""
+
+
+def test_the_given_array_is_a_backends_own_and_gets_the_result():
+    given = {}
+
+    class Writing(Serial):
+        def run(self, kernel, *arrays, out=None):
+            if out is not None:
+                given[id(out)] = out
+            return super().run(kernel, *arrays, out=out)
+
+    class Another(Writing):
+        name = "another"
+
+    row = measure(SIN, [Writing(), Another()], seconds=0.0, ways=["out"])
+    assert len(given) == 2
+    (x,) = SIN.kernel.inputs("elements", SIN.size, SIN.dtype)
+    for out in given.values():
+        np.testing.assert_array_equal(out, np.sin(x))
+    assert result_of(row, "another", "out").status == "ok"
+
+
+def test_a_result_of_several_arrays_has_as_many_given():
+    case = Case(kernels.find("svd"), "matrix", 8, "float64")
+    row = measure(case, [Serial()], seconds=0.0, ways=["out"])
+    assert result_of(row, "plugin", "out").status == "ok"
+
+
+def test_an_array_that_was_not_written_is_an_invalid_result():
+    class Forgetting(Serial):
+        def run(self, kernel, *arrays, out=None):
+            return kernel.reference(*arrays) if out is None else out
+
+    row = measure(SIN, [Forgetting()], seconds=0.0, ways=["out"])
+    assert result_of(row, "plugin").status == "ok"
+    assert result_of(row, "plugin", "out").status == "invalid"
+
+
+def test_a_backend_without_out_fails_there_and_nowhere_else():
+    class Allocating(Serial):
+        def run(self, kernel, *arrays, out=None):
+            if out is not None:
+                raise NotImplementedError("no out")
+            return kernel.reference(*arrays)
+
+    row = measure(SIN, [Allocating()], seconds=0.0, ways=["out"])
+    assert result_of(row, "plugin").status == "ok"
+    failed = result_of(row, "plugin", "out")
+    assert (failed.status, failed.reason) == ("failed", "NotImplementedError: no out")
+
+
+def test_caches_are_emptied_before_each_cold_call_and_no_other(monkeypatch):
+    happened = []
+
+    def walker(n_jobs):
+        return lambda: happened.append("walk")
+
+    class Told(Serial):
+        def run(self, kernel, *arrays, out=None):
+            happened.append("call")
+            return super().run(kernel, *arrays, out=out)
+
+    monkeypatch.setattr(suite.calls, "_walker", walker)
+    row = measure(SIN, [Told()], seconds=0.0, ways=["cold"])
+    walked = [i for i, what in enumerate(happened) if what == "walk"]
+    # The baseline's walks are among them: its own calls are not told.
+    followed = sum(happened[i + 1 : i + 2] == ["call"] for i in walked)
+    assert followed >= len(result_of(row, "plugin", "cold").seconds)
+    assert len(walked) >= 2 * len(result_of(row, "numpy", "cold").seconds)
+
+
+def test_the_walk_is_over_more_than_the_caches_hold(monkeypatch):
+    seen = []
+    monkeypatch.setattr(ceilings, "largest_cache", lambda: 8000)
+    monkeypatch.setattr(suite.calls.np, "sum", lambda part: seen.append(part.nbytes))
+    suite.calls._walker(2)()
+    assert len(seen) == 2
+    assert sum(seen) >= 16000
+
+
+# noise, and what the machine can do at most
+
+SLOW, FAST = Rates(1.0, 1.0), Rates(1e30, 1e30)
+
+
+def bounded(rates):
+    return Ceilings(2, [], [Level("memory", None, rates)], {"float64": Rates(1e40, 1e40)})
+
+
+def test_a_row_has_its_noise_and_its_drift():
+    row = measure(SIN, [Serial()], seconds=0.0)
+    assert row.noise >= 0.0
+    assert row.drift > -1.0
+
+
+def test_every_timed_result_is_placed_below_its_ceiling():
+    row = measure(SIN, [Serial()], seconds=0.0, ceilings=bounded(FAST), ways=["out"])
+    for result in row.results:
+        assert 0 < result.ceiling < 1e-9
+        assert (result.bound, result.above) == ("memory", False)
+
+
+def test_what_is_above_its_ceiling_is_marked():
+    row = measure(SIN, [Serial()], seconds=0.0, ceilings=bounded(SLOW))
+    for result in row.results:
+        assert result.ceiling > 1
+        assert result.above
+
+
+def test_without_ceilings_and_without_a_time_nothing_is_placed():
+    assert measure(SIN, [Serial()], seconds=0.0).results[0].ceiling is None
+
+    class Failing(Serial):
+        def run(self, kernel, *arrays, out=None):
+            raise OSError("no licence")
+
+    row = measure(SIN, [Failing()], seconds=0.0, ceilings=bounded(FAST))
+    assert result_of(row, "plugin").ceiling is None
+
+
+@pytest.mark.parametrize(("device", "placed"), [(None, False), (0, False), ("cpu", True)])
+def test_what_runs_on_a_gpu_is_not_held_against_the_cores(monkeypatch, device, placed):
+    class Card(Serial):
+        takes_device = True
+
+    found = replace(machine.describe(), gpu="NVIDIA H100")
+    monkeypatch.setattr(suite.machine, "describe", lambda: found)
+    with config.config_context(device=device):
+        row = measure(SIN, [Card()], seconds=0.0, ceilings=bounded(FAST))
+    assert (result_of(row, "plugin").ceiling is not None) is placed
+    assert result_of(row, "numpy").ceiling is not None

@@ -20,6 +20,7 @@ import psutil
 
 from backends import blas, kernels, registry
 from backends.bench.record import Ceilings, Level, Rates
+from backends.bench.timer import ratio
 from backends.errors import BackendUnavailableError
 from backends.machine import cache_bytes
 
@@ -132,15 +133,12 @@ def place(
     --------
     >>> rate = Rates(1e9, 2e9)
     >>> found = Ceilings(2, [], [Level("memory", None, rate)], {"float64": rate})
-    >>> place(found, [0.004] * 5, 1e6, 4e6, "float64", 0.0)
+    >>> place(found, [0.004] * 6, 1e6, 4e6, "float64", 0.0)
     (0.5, 'memory', False)
     """
     least, bound = _bound(ceilings, flops, moved, dtype)
-    ordered = sorted(seconds)
-    # The upper end of the 95 percent interval of a median, from the ranks alone.
-    count = len(ordered)
-    slow = ordered[min(math.ceil(count / 2 + 0.98 * math.sqrt(count)), count - 1)]
-    return least / float(np.median(ordered)), bound, least / slow > 1 + noise
+    share = ratio([least] * len(seconds), seconds)
+    return share.value, bound, share.low > 1 + noise
 
 
 def _bound(ceilings: Ceilings, flops: float, moved: float, dtype: str) -> tuple[float, str]:
