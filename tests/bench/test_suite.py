@@ -327,6 +327,45 @@ def test_a_dtype_that_a_backend_lacks_is_refused_with_its_reason():
     assert (found.status, found.reason) == ("refused", "only float64")
 
 
+def test_the_same_bits_are_judged_once(monkeypatch):
+    judged = []
+    original = suite.digits.largest_error
+
+    def judge(sample, result):
+        judged.append(original(sample, result))
+        return judged[-1]
+
+    class Sloppy(Serial):
+        name = "sloppy"
+
+        def run(self, kernel, *arrays, out=None):
+            return kernel.reference(*arrays) * (1 + 2**-52)
+
+    monkeypatch.setattr(suite.digits, "largest_error", judge)
+    row = measure(SIN, [Serial(), Sloppy()], seconds=0.0)
+    assert [r.error for r in row.results] == [judged[0], judged[0], judged[1]] or [
+        r.error for r in row.results
+    ] == [judged[1], judged[1], judged[0]]
+    assert len(judged) == 2
+
+
+@pytest.mark.parametrize("name", ["sin", "det", "svd", "matmul"])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_every_kind_of_result_can_be_the_same_or_another(name, dtype):
+    class Wrong(Serial):
+        name = "wrong"
+
+        def run(self, kernel, *arrays, out=None):
+            result = kernel.reference(*arrays)
+            return tuple(x * 2 for x in result) if isinstance(result, tuple) else result * 2
+
+    kernel = kernels.find(name)
+    for case in kernel.cases:
+        row = measure(Case(kernel, case, 16, dtype), [Serial(), Wrong()], seconds=0.0)
+        assert result_of(row, "plugin").status == "ok"
+        assert result_of(row, "wrong").status == "invalid"
+
+
 # other ways than a plain call
 
 

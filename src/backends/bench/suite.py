@@ -94,6 +94,7 @@ def _timed(
     if not isinstance(expected, tuple):
         exact = digits.sample(kernel, arrays, np.shape(expected))
     errors: dict[str, float] = {}
+    known: dict[bytes, float] = {}
     # The timer knows its candidates by text.
     labels = {" ".join(key): key for key in found.timed}
 
@@ -105,7 +106,11 @@ def _timed(
         result = tuple(map(back, result)) if isinstance(result, tuple) else back(result)
         fault = _difference(kernel, result, expected, arrays)
         if exact is not None and not fault:
-            errors[label] = digits.largest_error(exact, result)
+            # Most backends give the same bits, and exact arithmetic takes its time.
+            bits = result[tuple(zip(*exact.indices))].tobytes()
+            if bits not in known:
+                known[bits] = digits.largest_error(exact, result)
+            errors[label] = known[bits]
         return fault
 
     compared = timer.compare(
@@ -156,12 +161,19 @@ def _difference(kernel: Kernel, result: Any, expected: Any, arrays: tuple[Any, .
             return f"has shape {actual.shape} instead of {wanted.shape}"
         if actual.dtype != wanted.dtype:
             return f"has dtype {actual.dtype} instead of {wanted.dtype}"
+    if isinstance(expected, np.ndarray) and _same_bits(result, expected):
+        return ""  # without the time that measuring the error takes
     error = kernel.error(result, expected, *arrays)
     if error <= kernel.tolerance:
         return ""
     if not np.isfinite(error):
         return "has NaN or infinity where the reference has not, or the reverse"
     return f"differs from the reference by {error:.3g} eps; {kernel.tolerance:g} are allowed"
+
+
+def _same_bits(actual: Any, wanted: Any) -> bool:
+    words = [np.ascontiguousarray(x).reshape(-1).view(np.uint32) for x in (actual, wanted)]
+    return np.array_equal(*words)
 
 
 def _result(key: Key, label: str, compared: timer.Comparison, flops: float, moved: float) -> Result:
