@@ -172,8 +172,11 @@ def _difference(kernel: Kernel, result: Any, expected: Any, arrays: tuple[Any, .
 
 
 def _same_bits(actual: Any, wanted: Any) -> bool:
-    words = [np.ascontiguousarray(x).reshape(-1).view(np.uint32) for x in (actual, wanted)]
-    return np.array_equal(*words)
+    return np.array_equal(_words(actual), _words(wanted))
+
+
+def _words(x: Any) -> Any:
+    return np.ascontiguousarray(x).reshape(-1).view(np.uint32)
 
 
 def _result(key: Key, label: str, compared: timer.Comparison, flops: float, moved: float) -> Result:
