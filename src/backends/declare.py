@@ -18,7 +18,7 @@ REAL_AND_COMPLEX = (*REAL, "complex128")
 
 #: Elements of a benchmark's arrays. Those of functions that memory limits must be larger than the
 #: caches; from HARD operations an element on arithmetic is the limit, whatever the size.
-SIZE, LARGE_SIZE, HARD = 1_000_000, 4_000_000, 10
+SIZE, LARGE_SIZE, HARD = 500_000, 4_000_000, 10
 
 
 def elementwise(

@@ -37,9 +37,9 @@ __all__ = ["bench_command", "report_command"]
 
 #: The default of `--time`: starting, ending and the least rounds of slow kernels come on top of it,
 #: and the whole is to be over within a minute.
-SECONDS = 50.0
+SECONDS = 45.0
 #: Share of the time for measuring the machine's ceilings, and the most seconds.
-CEILINGS, MOST_CEILINGS = 0.1, 2.5
+CEILINGS, MOST_CEILINGS = 0.05, 2.0
 #: Chooses among the others: timed when asked for.
 CHOOSER = "auto"
 
