@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from backends.cli import bench, choose
+from backends.cli import bench, choose, tune
 
 __all__ = ["app", "main"]
 
@@ -21,6 +21,7 @@ app.command("list")(choose.list_command)
 app.command("explain")(choose.explain_command)
 app.command("bench")(bench.bench_command)
 app.command("report")(bench.report_command)
+app.command("tune")(tune.tune_command)
 
 
 def main() -> None:

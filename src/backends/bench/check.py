@@ -1,0 +1,188 @@
+"""Whether backend ``auto`` is as fast as the best single backend, where the tuner did not measure.
+
+* All candidates are measured beside ``auto``; the one with the least median is the oracle. Of
+  several noisy medians the least is too small: ``auto`` and the oracle are measured once more
+  against each other, and that is what counts.
+* Plain NumPy is the kernel's reference, called as a user without this package would call it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backends import registry
+from backends.bench import curves, timer
+from backends.bench.curves import BASELINE, Curve, Supply
+from backends.bench.timer import Ratio
+from backends.measurements import Point
+
+__all__ = ["Case", "Checked", "failures", "mean_loss", "measure", "plan"]
+
+#: How much slower than the oracle `auto` may be: in the geometric mean, and at the worst point.
+MEAN, WORST = 1.03, 1.15
+#: How much slower than plain NumPy it may be at any point: the larger of the two.
+SLOWER, SLOWER_SECONDS = 1.03, 1e-6
+#: Sizes of a curve between those that were measured, and how far beyond the largest one more is.
+BETWEEN, BEYOND, BEYOND_ORDERS = 3, 1.5, 1.2
+#: Neighbours closer than this have nothing between them that differs.
+APART = 1.2
+#: Who is so many times slower than the fastest at a first look is not the oracle.
+HOPELESS = 2.0
+#: Seconds that a sample lasts at least, and share of a point's time for the first comparison.
+SAMPLE, FIRST_SHARE = 3e-4, 0.4
+DTYPES = ("float32", "float64")
+
+
+class Case(NamedTuple):
+    """A point to be checked."""
+
+    curve: Curve
+    size: int
+    mode: str
+
+
+class Checked(NamedTuple):
+    """What was found at a point.
+
+    Attributes
+    ----------
+    oracle : str
+        The best single choice, as the first comparison has it.
+    raw : float
+        Seconds of `auto` over those of the oracle in the first comparison.
+    loss : Ratio
+        How many times faster the oracle is than `auto`, measured again.
+    slower : Ratio
+        How many times faster plain NumPy is than `auto`, measured again.
+    seconds : float
+        Median of plain NumPy.
+    """
+
+    case: Case
+    oracle: str
+    raw: float
+    loss: Ratio
+    slower: Ratio
+    seconds: float
+
+    @property
+    def beyond_noise(self) -> float:
+        """How many times slower than the oracle `auto` is at least."""
+        return max(self.loss.low, 1.0)
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether it is slower than plain NumPy by more than it may, beyond noise."""
+        allowed = max((SLOWER - 1) * self.seconds, SLOWER_SECONDS)
+        return (self.slower.low - 1) * self.seconds > allowed
+
+
+def plan(chosen: Sequence[Curve], tuned: Sequence[Point], modes: Sequence[str]) -> list[Case]:
+    """List sizes between and beyond those that were measured, in random order.
+
+    Parameters
+    ----------
+    chosen : sequence of Curve
+        Those that were not tuned, or are of other dtypes, are left out.
+    tuned : sequence of Point
+        What the profile was made from.
+    modes : sequence of str
+        In which to check.
+    """
+    sizes: dict[tuple[str, str, str], list[int]] = {}
+    for point in tuned:
+        sizes.setdefault((point.kernel, point.dtype, point.layout), []).append(point.size)
+    rng = np.random.default_rng(0)
+    cases: list[Case] = []
+    for curve in chosen:
+        measured = sorted(sizes.get((curve.kernel.name, curve.dtype, curve.layout), ()))
+        if not measured or curve.dtype not in DTYPES:
+            continue
+        between: list[int] = [
+            curve.fit(low * (high / low) ** 0.5)
+            for low, high in pairwise(measured)
+            if high > APART * low
+        ]
+        some = rng.permutation(between)[:BETWEEN].tolist()
+        beyond = curve.fit(measured[-1] * (BEYOND_ORDERS if curve.of_orders else BEYOND))
+        new = {*some, beyond} - set(measured)
+        cases += [Case(curve, size, mode) for size in sorted(new) for mode in modes]
+    # Where time ends before all are measured, those that were are a fair sample.
+    return [cases[i] for i in rng.permutation(len(cases))]
+
+
+def measure(cases: Sequence[Case], *, seconds: float) -> Iterator[Checked]:
+    """Measure one point after another until time is over."""
+    end = time.perf_counter() + seconds
+    for index, case in enumerate(cases):
+        left = end - time.perf_counter()
+        if left <= 0:
+            return
+        yield _measure(case, left / (len(cases) - index))
+
+
+def _measure(case: Case, seconds: float) -> Checked:
+    curve, kernel = case.curve, case.curve.kernel
+    arrays = Supply(kernel, curve.dtype).arrays(curve.layout, case.size)
+    auto = registry.get("auto", -1, mode=case.mode)
+    own = {
+        "auto": lambda: auto.run(kernel, *arrays),
+        "plain": lambda: kernel.reference(*arrays),
+    }
+    singles = [c for c in curves.roster(kernel)[0] if case.mode in c.modes]
+    calls = {
+        c: curves.call(c, kernel, arrays)
+        for c in (BASELINE, *(c for c in singles if c.engine.divides(kernel, *arrays)))
+    }
+    with np.errstate(all="ignore"):
+        rivals, _ = curves.promising(calls, within=HOPELESS)
+    others = {f"{c.backend} {c.n_jobs}": calls[c] for c in (BASELINE, *rivals)}
+    first = _compare({**own, **others}, FIRST_SHARE * seconds)
+    medians = {name: float(np.median(first[name])) for name in others if first[name]}
+    oracle = min(medians, key=lambda name: medians[name])
+    again = _compare({**own, oracle: others[oracle]}, (1 - FIRST_SHARE) * seconds)
+    return Checked(
+        case,
+        oracle,
+        float(np.median(first["auto"])) / medians[oracle],
+        timer.ratio(again["auto"], again[oracle]),
+        timer.ratio(again["auto"], again["plain"]),
+        float(np.median(again["plain"])),
+    )
+
+
+def _compare(candidates: dict[str, Any], seconds: float) -> dict[str, list[float]]:
+    with np.errstate(all="ignore"):
+        found = timer.compare(candidates, seconds=seconds, again=False, quiet=False, sample=SAMPLE)
+    return {name: [] if t.fault else t.seconds for name, t in found.timings.items()}
+
+
+def mean_loss(found: Sequence[Checked], *, beyond_noise: bool = False) -> float:
+    """Give the geometric mean of how many times slower `auto` is than the oracle."""
+    losses = [each.beyond_noise if beyond_noise else each.loss.value for each in found]
+    return math.exp(sum(map(math.log, losses)) / len(losses))
+
+
+def failures(found: Sequence[Checked]) -> list[str]:
+    """Say which limits are passed."""
+    passed = []
+    mean, worst = mean_loss(found), max(each.beyond_noise for each in found)
+    if mean > MEAN:
+        passed.append(
+            f"{mean - 1:.1%} slower than the best backend in the mean, not {MEAN - 1:.0%}"
+        )
+    if worst > WORST:
+        passed.append(f"{worst - 1:.1%} slower at the worst point, not {WORST - 1:.0%}")
+    slower = sum(each.is_slower for each in found)
+    if slower:
+        passed.append(
+            f"slower than plain NumPy at {slower} point(s) by more than {SLOWER - 1:.0%} and "
+            f"{SLOWER_SECONDS * 1e6:g} microsecond"
+        )
+    return passed
