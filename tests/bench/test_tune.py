@@ -283,6 +283,17 @@ def test_wrong_and_broken_backends_are_left_out_with_a_note(world):
     )
 
 
+def test_a_kernel_that_fails_is_said_and_the_others_go_on(world):
+    @backends.elementwise(domain=(0.0, 1.0), flops=1)
+    def broken(x, /, *, out=None):
+        raise RuntimeError("no such thing")
+
+    first, second = tune.tune([Curve(broken, "float64", "contiguous"), SIN], seconds=5.0)
+    assert first.unclear == "numpy itself fails: RuntimeError: no such thing"
+    assert not first.points
+    assert second.finished
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.1, 0.3, 1.0])
 def test_a_small_budget_is_kept_and_what_is_missing_said(world, seconds):
     world.add("openmp", parallel(3e-5))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -132,8 +133,8 @@ def _measure(case: Case, seconds: float) -> Checked:
     arrays = Supply(kernel, curve.dtype).arrays(curve.layout, case.size)
     auto = registry.get("auto", -1, mode=case.mode)
     own = {
-        "auto": lambda: auto.run(kernel, *arrays),
-        "plain": lambda: kernel.reference(*arrays),
+        "auto": partial(auto.run, kernel, *arrays),
+        "plain": partial(kernel.reference, *arrays),
     }
     singles = [c for c in curves.roster(kernel)[0] if case.mode in c.modes]
     calls = {

@@ -112,8 +112,13 @@ def tune(plan: Sequence[Curve], *, seconds: float) -> Iterator[Tuned]:
         if supply is None or (supply.kernel, supply.dtype) != curve[:2]:
             supply = Supply(curve.kernel, curve.dtype)
         left = end - time.perf_counter()
-        with np.errstate(all="ignore"):  # a warning takes longer than a small call
-            found = _Search(curve, supply, left / (len(plan) - index)).run()
+        search = _Search(curve, supply, left / (len(plan) - index))
+        try:
+            with np.errstate(all="ignore"):  # a warning takes longer than a small call
+                found = search.run()
+        except Exception as error:  # A kernel of another package: the others go on.
+            text = f"numpy itself fails: {type(error).__name__}: {error}"
+            found = Tuned(curve, {}, False, text, 0.0, 0.0, ())
         yield found
 
 
