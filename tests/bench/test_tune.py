@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 from types import SimpleNamespace
 
 import pytest
@@ -75,37 +75,45 @@ def samples(draw, least=6, most=12):
     return {c: draw(seconds) for c in (BASELINE, *some)}
 
 
-@given(samples(), MODES, st.none() | st.sampled_from(CANDIDATES))
-def test_chosen_only_where_the_whole_interval_is_faster(found, mode, previous):
-    choice = decide.choose(found, mode, previous)
-    if choice != BASELINE:
-        assert timer.ratio(found[BASELINE], found[choice]).low > 1
-        assert mode in choice.modes
-
-
 @given(samples(), MODES)
-def test_the_fastest_of_those_is_chosen(found, mode):
-    choice = decide.choose(found, mode)
-    gains = {c: decide.gain(found, c) for c in found if mode in c.modes and c != BASELINE}
-    proven = [g.value for g in gains.values() if g.low > 1]
-    if choice != BASELINE:
-        assert gains[choice].value == max(proven)
-    else:
-        assert all(value < decide.WORTH for value in proven)
+def test_only_who_is_faster_with_the_whole_interval_may_be_chosen(found, mode):
+    losses = decide.losses(found, mode)
+    assert BASELINE in losses
+    for candidate in losses:
+        if candidate != BASELINE:
+            assert timer.ratio(found[BASELINE], found[candidate]).low > 1
+            assert mode in candidate.modes
+    assert min(losses.values()) == 0
 
 
-def test_the_choice_of_the_next_size_is_kept_where_no_other_is_better():
-    found = {BASELINE: [2.0] * 6, THREADS: [1.0] * 6, EXACT: [0.99] * 6}
-    assert decide.choose(found, "exact") == EXACT
-    assert decide.choose(found, "exact", THREADS) == THREADS
-    found[EXACT] = [0.9] * 6
-    assert decide.choose(found, "exact", THREADS) == EXACT
+POINTS = st.dictionaries(st.integers(1, 10**6), samples(most=6), min_size=1, max_size=5)
 
 
-@given(
-    st.dictionaries(st.integers(1, 10**6), samples(most=6), min_size=1, max_size=5),
-    MODES,
-)
+@given(POINTS, MODES)
+def test_the_way_with_the_least_loss_is_chosen(points, mode):
+    chosen = decide.chosen(points, mode)
+
+    def price(way):
+        losses = sum(decide.losses(points[size], mode)[c] for size, c in zip(points, way))
+        return losses + decide.SWITCH * sum(a != b for a, b in pairwise([BASELINE, *way]))
+
+    points = dict(sorted(points.items()))
+    ways = product(*(decide.losses(samples, mode) for samples in points.values()))
+    assert list(chosen) == list(points)
+    assert price(chosen.values()) == pytest.approx(min(map(price, ways)))
+
+
+def test_one_noisy_size_makes_no_island():
+    points = {n: {BASELINE: [2.0] * 6, EXACT: [1.0] * 6, THREADS: [1.5] * 6} for n in (1, 2, 3)}
+    points[2] = {BASELINE: [2.0] * 6, EXACT: [1.0] * 6, THREADS: [0.95] * 6}
+    assert decide.choices(points, "exact") == (Choice(1, "openmp", 2),)
+    # A size at which nobody was proven stays numpy's.
+    points[2] = {BASELINE: [2.0] * 6, EXACT: [1.0] * 5 + [3.0]}
+    steps = (Choice(1, "openmp", 2), Choice(2, "numpy", 1), Choice(3, "openmp", 2))
+    assert decide.choices(points, "exact") == steps
+
+
+@given(POINTS, MODES)
 def test_steps_rise_and_each_changes_something(points, mode):
     steps = decide.choices(points, mode)
     assert [s.start for s in steps] == sorted({s.start for s in steps})

@@ -18,12 +18,12 @@ from backends.profile import Choice
 __all__ = [
     "Samples",
     "choices",
-    "choose",
     "chosen",
     "doubt",
     "gain",
     "gap",
     "is_clear",
+    "losses",
     "measured",
     "middle",
     "suits",
@@ -32,7 +32,10 @@ __all__ = [
 #: Seconds of each round by candidate, the baseline first.
 Samples: TypeAlias = Mapping[Candidate, Sequence[float]]
 
-#: Who gains less is not worth a line in the file, nor a switch between two lines.
+#: What a change of the choice must save, as a logarithm summed over the sizes: what differs by
+#: less is often noise, and makes the file long.
+SWITCH = 0.05
+#: Who gains less than this is as good as the other.
 WORTH = 1.03
 #: A choice that may cost more than this needs another look.
 LOSS = 1.05
@@ -54,40 +57,23 @@ def _contenders(samples: Samples, mode: str) -> list[Candidate]:
     return [c for c in samples if mode in c.modes]
 
 
-def choose(samples: Samples, mode: str, previous: Candidate | None = None) -> Candidate:
-    """Choose at one size.
-
-    Parameters
-    ----------
-    samples : mapping
-        What was measured there.
-    mode : {"exact", "fast"}
-        For which calls.
-    previous : Candidate, optional
-        The choice at the next larger size, which is kept where no other is better beyond noise.
-
-    Returns
-    -------
-    Candidate
-        The baseline unless another is faster with its whole interval.
+def losses(samples: Samples, mode: str) -> dict[Candidate, float]:
+    """Give who may be chosen at one size, and the logarithm of what that loses against the best.
 
     Examples
     --------
     >>> two = Candidate("threads", 2, ("exact", "fast"))
-    >>> choose({BASELINE: [2.0] * 6, two: [1.0] * 6}, "exact") == two
+    >>> losses({BASELINE: [2.0] * 6, two: [2.0] * 6}, "exact") == {BASELINE: 0.0}
     True
-    >>> choose({BASELINE: [2.0] * 6, two: [1.0] * 5 + [3.0]}, "exact") == BASELINE
-    True
+    >>> losses({BASELINE: [2.0] * 6, two: [1.0] * 6}, "exact")[two]
+    0.0
+    >>> two in losses({BASELINE: [2.0] * 6, two: [1.0] * 5 + [3.0]}, "exact")
+    False
     """
-    found = {c: gain(samples, c) for c in _contenders(samples, mode) if c != BASELINE}
-    better = {c: g.value for c, g in found.items() if g.low > 1}
-    if not better:
-        return BASELINE
-    best = max(better, key=lambda c: better[c])
-    if previous is None or previous not in better:
-        return best if better[best] >= WORTH else BASELINE
-    rival = gain(samples, best, previous)
-    return previous if rival.value < WORTH or rival.low <= 1 else best
+    gains = {c: gain(samples, c) for c in _contenders(samples, mode)}
+    better = {c: found.value for c, found in gains.items() if found.low > 1}
+    best = max([1.0, *better.values()])
+    return {c: math.log(best / value) for c, value in ({BASELINE: 1.0} | better).items()}
 
 
 def is_clear(samples: Samples, mode: str) -> bool:
@@ -105,7 +91,7 @@ def is_clear(samples: Samples, mode: str) -> bool:
 
 def doubt(samples: Samples, mode: str) -> str:
     """Say who might have won, had there been time to be sure; nothing where nobody might."""
-    if choose(samples, mode) != BASELINE:
+    if len(losses(samples, mode)) > 1:
         return ""
     others = [c for c in _contenders(samples, mode) if c != BASELINE]
     for candidate in others:
@@ -119,12 +105,29 @@ def doubt(samples: Samples, mode: str) -> str:
 
 
 def chosen(points: Mapping[int, Samples], mode: str) -> dict[int, Candidate]:
-    """Choose at every size, from the largest down."""
-    found: dict[int, Candidate] = {}
-    previous = None
-    for size in sorted(points, reverse=True):
-        found[size] = previous = choose(points[size], mode, previous)
-    return found
+    """Choose at every size: the least loss over all of them, with a price for each change.
+
+    Numpy may be chosen everywhere, others only where they are faster with their whole interval.
+
+    Examples
+    --------
+    >>> two = Candidate("threads", 2, ("exact", "fast"))
+    >>> slow, fast = {BASELINE: [1.0] * 6, two: [2.0] * 6}, {BASELINE: [2.0] * 6, two: [1.0] * 6}
+    >>> [choice.backend for choice in chosen({10: slow, 100: fast}, "exact").values()]
+    ['numpy', 'threads']
+    """
+    # Who is chosen last, what the best way there loses, and who was chosen on it.
+    ways: dict[Candidate, tuple[float, list[Candidate]]] = {BASELINE: (0.0, [])}
+    sizes = sorted(points)
+    for size in sizes:
+        new = {}
+        for candidate, loss in losses(points[size], mode).items():
+            prices = {last: cost + SWITCH * (last != candidate) for last, (cost, _) in ways.items()}
+            last = min(prices, key=prices.__getitem__)
+            new[candidate] = prices[last] + loss, [*ways[last][1], candidate]
+        ways = new
+    _, way = min(ways.values(), key=lambda found: found[0])
+    return dict(zip(sizes, way, strict=True))
 
 
 def gap(points: Mapping[int, Samples]) -> tuple[int, int] | None:

@@ -38,7 +38,7 @@ HOPELESS_AT_ONCE, HOPELESS = 2.5, 1.5
 #: Seconds that a sample lasts at least: many short samples tell more than few long ones.
 SAMPLE = 3e-4
 #: Share of a curve's time that one size may take, and that a first look at all sizes may take; and
-#: seconds of the second look.
+#: seconds of the first look at one.
 MOST_OF_A_CURVE, MOST_FOR_GRID, FIRST_EFFORT = 0.2, 1.5, 0.01
 
 
@@ -244,11 +244,11 @@ class _Search:
         return all(decide.is_clear(self.points[size], mode) for mode in BASELINE.modes)
 
     def _measure(self, size: int) -> None:
-        """Time all at one size: the least rounds at first, then each time for longer."""
+        """Time all at one size: shortly at first, then each time for twice as long."""
         arrays = self._arrays(size)
         if size not in self.points:
             self.points[size] = {c: [] for c in (BASELINE, *self._sharing(arrays))}
-            self.efforts[size] = 0.0
+            self.efforts[size] = FIRST_EFFORT
         samples = self.points[size]
         labels = {f"{c.backend} {c.n_jobs} {c.mode}": c for c in samples}
         # No looks for threads that spin on: OpenBLAS's do for longer than a sample lasts, and a
@@ -261,7 +261,7 @@ class _Search:
             sample=SAMPLE,
             seed=len(samples[BASELINE]),
         )
-        self.efforts[size] = max(2 * self.efforts[size], FIRST_EFFORT)
+        self.efforts[size] *= 2
         for label, timing in found.timings.items():
             candidate = labels[label]
             if timing.fault:
