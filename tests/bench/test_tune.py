@@ -141,10 +141,13 @@ def test_where_to_measure_next_is_between_different_choices_that_matter():
     wins = {BASELINE: [2.0] * 6, EXACT: [1.0] * 6}
     loses = {BASELINE: [1.0] * 6, EXACT: [2.0] * 6}
     alike = {BASELINE: [1.04] * 6, EXACT: [1.0] * 6}
-    assert decide.gap({100: loses, 400: wins, 1600: wins}) == (100, 400)
-    assert decide.gap({100: loses, 104: wins}) is None
-    assert decide.gap({100: loses, 400: alike}) is None
-    assert decide.gap({100: wins, 400: wins}) is None
+    assert decide.gap({100: loses, 400: wins, 1600: wins}, round) == (200, 100, 400)
+    assert decide.gap({100: loses, 104: wins}, round) is None
+    assert decide.gap({100: loses, 400: alike}, round) is None
+    assert decide.gap({100: wins, 400: wins}, round) is None
+    # Where stacks have no size between, elsewhere.
+    points = {64: loses, 128: wins, 6400: wins, 25600: loses}
+    assert decide.gap(points, lambda size: round(size / 64) * 64) == (12800, 6400, 25600)
 
 
 def test_what_might_have_won_is_told():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import TypeAlias
@@ -25,7 +25,6 @@ __all__ = [
     "is_clear",
     "losses",
     "measured",
-    "middle",
     "suits",
 ]
 
@@ -130,20 +129,28 @@ def chosen(points: Mapping[int, Samples], mode: str) -> dict[int, Candidate]:
     return dict(zip(sizes, way, strict=True))
 
 
-def gap(points: Mapping[int, Samples]) -> tuple[int, int] | None:
-    """Give the two sizes between which to measure next; None where no choice would gain by it."""
-    worst, between = FINEST, None
+def gap(points: Mapping[int, Samples], fit: Callable[[float], int]) -> tuple[int, int, int] | None:
+    """Give where to measure next, and between which two sizes; None where nobody would gain by it.
+
+    Parameters
+    ----------
+    points : mapping of int to Samples
+        What was measured.
+    fit : callable
+        Gives the nearest size that there is.
+    """
+    worst, found = FINEST, None
     for mode in BASELINE.modes:
         choice = chosen(points, mode)
         for low, high in pairwise(sorted(points)):
             below, above = choice[low], choice[high]
-            # From `low` up to `high`, the choice of `low` will be made.
-            known = below in points[high]
-            if below == above or (known and gain(points[high], above, below).value < LOSS):
+            middle = fit(math.sqrt(low * high))
+            if below == above or middle in points or high / low <= worst:
                 continue
-            if high / low > worst:
-                worst, between = high / low, (low, high)
-    return between
+            # From `low` up to `high`, the choice of `low` will be made.
+            if below not in points[high] or gain(points[high], above, below).value >= LOSS:
+                worst, found = high / low, (middle, low, high)
+    return found
 
 
 def choices(points: Mapping[int, Samples], mode: str) -> tuple[Choice, ...]:
@@ -181,8 +188,3 @@ def measured(samples: Samples) -> Iterator[Measured]:
             *(candidate.backend, candidate.n_jobs, candidate.mode, float(np.median(seconds))),
             *(found.value, found.low, found.high),
         )
-
-
-def middle(low: int, high: int) -> float:
-    """Give the size halfway, by factors."""
-    return math.sqrt(low * high)

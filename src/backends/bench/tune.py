@@ -130,7 +130,7 @@ class _Search:
         self.seconds = seconds
         self.begin = time.perf_counter()
         self.points: dict[int, dict[Candidate, list[float]]] = {}
-        self.efforts: dict[int, float] = {}
+        self.spent: dict[int, float] = {}
         self.running: list[Candidate] = []
         self.notes: list[str] = []
 
@@ -204,7 +204,7 @@ class _Search:
         slow: set[Candidate] = set()
         lost = 0
         for index, size in enumerate(grid):
-            if not self._is_time(MOST_FOR_GRID):
+            if index and not self._is_time(MOST_FOR_GRID):
                 return list(grid[index:])
             self._measure(size)
             samples = self.points[size]
@@ -215,7 +215,8 @@ class _Search:
             self.running = [c for c in self.running if c not in out]
             slow = slower
             # What costs more than it gains at two sizes does so at all that are smaller.
-            lost = lost + 1 if len(slower) == len(gains) - 1 and best == 1 else 0
+            hopeless = all(found.high * HOPELESS < 1 for c, found in gains.items() if c != BASELINE)
+            lost = lost + 1 if hopeless else 0
             if lost == 2:
                 break
         return []
@@ -225,43 +226,43 @@ class _Search:
         while self._is_time():
             unclear = [size for size in self.points if not self._is_clear(size)]
             if unclear:
-                self._measure(min(unclear, key=lambda size: self.efforts[size]))
+                self._measure(min(unclear, key=lambda size: self.spent[size]))
                 continue
-            between = decide.gap(self.points)
-            if between is None:
+            gap = decide.gap(self.points, self.curve.fit)
+            if gap is None:
                 break
-            size = self.curve.fit(decide.middle(*between))
-            if size in self.points:
-                break
+            size, *neighbours = gap
             # Who was left out for smaller sizes may win at this one.
-            self.running = list({c: None for x in between for c in self.points[x] if c != BASELINE})
+            both = (c for x in neighbours for c in self.points[x] if c != BASELINE)
+            self.running = list(dict.fromkeys(both))
             self._measure(size)
 
     def _is_clear(self, size: int) -> bool:
         """Tell whether it is clear who wins, or has been looked at for long enough."""
-        if self.efforts[size] > MOST_OF_A_CURVE * self.seconds:
+        if self.spent[size] > MOST_OF_A_CURVE * self.seconds:
             return True
         return all(decide.is_clear(self.points[size], mode) for mode in BASELINE.modes)
 
     def _measure(self, size: int) -> None:
-        """Time all at one size: shortly at first, then each time for twice as long."""
+        """Time all at one size: shortly at first, then each time for as long as before."""
+        begin = time.perf_counter()
         arrays = self._arrays(size)
         if size not in self.points:
             self.points[size] = {c: [] for c in (BASELINE, *self._sharing(arrays))}
-            self.efforts[size] = FIRST_EFFORT
+            self.spent[size] = 0.0
         samples = self.points[size]
         labels = {f"{c.backend} {c.n_jobs} {c.mode}": c for c in samples}
+        left = self.seconds - (begin - self.begin)
         # No looks for threads that spin on: OpenBLAS's do for longer than a sample lasts, and a
         # program that calls kernels after each other meets them just so.
         found = timer.compare(
             {label: curves.call(c, self.curve.kernel, arrays) for label, c in labels.items()},
-            seconds=self.efforts[size],
+            seconds=min(max(self.spent[size], FIRST_EFFORT), max(left, 0.0)),
             again=False,
             quiet=False,
             sample=SAMPLE,
             seed=len(samples[BASELINE]),
         )
-        self.efforts[size] *= 2
         for label, timing in found.timings.items():
             candidate = labels[label]
             if timing.fault:
@@ -270,6 +271,7 @@ class _Search:
                 del samples[candidate]
             else:
                 samples[candidate] += timing.seconds
+        self.spent[size] += time.perf_counter() - begin
 
     def _sharing(self, arrays: Arrays) -> list[Candidate]:
         """Give who would share out a call, and not compute it as numpy does."""
