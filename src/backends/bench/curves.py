@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ __all__ = [
     "Supply",
     "best_seconds",
     "call",
+    "close",
     "plan",
     "promising",
     "roster",
@@ -156,8 +157,14 @@ def roster(kernel: Kernel) -> tuple[list[Candidate], list[str]]:
 
 
 def call(candidate: Candidate, kernel: Kernel, arrays: Arrays) -> Callable[[], Any]:
-    """Give a call without arguments, as the timer wants it."""
-    return partial(candidate.engine.run, kernel, *arrays)
+    """Give a call without arguments, as the timer wants it; what a kernel's call ends in."""
+    return partial(candidate.engine.call, kernel, arrays, None)
+
+
+def close(candidates: Iterable[Candidate]) -> None:
+    """End the threads and processes of candidates; processes complain if the program ends first."""
+    for engine in {candidate.engine for candidate in candidates}:
+        engine.close()
 
 
 def best_seconds(function: Callable[[], Any], *, enough: float = 0.005) -> float:

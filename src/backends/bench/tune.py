@@ -108,25 +108,29 @@ def tune(plan: Sequence[Curve], *, seconds: float) -> Iterator[Tuned]:
     """
     end = time.perf_counter() + seconds
     supply = None
-    for index, curve in enumerate(plan):
-        if supply is None or (supply.kernel, supply.dtype) != curve[:2]:
-            supply = Supply(curve.kernel, curve.dtype)
-        left = end - time.perf_counter()
-        search = _Search(curve, supply, left / (len(plan) - index))
-        try:
-            with np.errstate(all="ignore"):  # a warning takes longer than a small call
-                found = search.run()
-        except Exception as error:  # A kernel of another package: the others go on.
-            text = f"numpy itself fails: {type(error).__name__}: {error}"
-            found = Tuned(curve, {}, False, text, 0.0, 0.0, ())
-        yield found
+    used: set[Candidate] = set()
+    try:
+        for index, curve in enumerate(plan):
+            if supply is None or (supply.kernel, supply.dtype) != curve[:2]:
+                supply = Supply(curve.kernel, curve.dtype)
+            left = end - time.perf_counter()
+            search = _Search(curve, supply, left / (len(plan) - index), used)
+            try:
+                with np.errstate(all="ignore"):  # a warning takes longer than a small call
+                    found = search.run()
+            except Exception as error:  # A kernel of another package: the others go on.
+                text = f"numpy itself fails: {type(error).__name__}: {error}"
+                found = Tuned(curve, {}, False, text, 0.0, 0.0, ())
+            yield found
+    finally:
+        curves.close(used)
 
 
 class _Search:
     """The measuring of one curve."""
 
-    def __init__(self, curve: Curve, supply: Supply, seconds: float) -> None:
-        self.curve, self.supply = curve, supply
+    def __init__(self, curve: Curve, supply: Supply, seconds: float, used: set[Candidate]) -> None:
+        self.curve, self.supply, self.used = curve, supply, used
         self.seconds = seconds
         self.begin = time.perf_counter()
         self.points: dict[int, dict[Candidate, list[float]]] = {}
@@ -182,6 +186,7 @@ class _Search:
         """Leave out who computes something else, and who is hopeless."""
         kernel = self.curve.kernel
         self.running, notes = curves.roster(kernel)
+        self.used.update(self.running)
         arrays = self._arrays(self.curve.fit(size))
         calls = {c: curves.call(c, kernel, arrays) for c in (BASELINE, *self._sharing(arrays))}
         expected = calls[BASELINE]()

@@ -280,16 +280,15 @@ def _show_check(found: Sequence[Checked], planned: int, seconds: float) -> None:
 
 def _show_points(title: str, points: Sequence[Checked]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, title=title, title_justify="left")
-    for column in ("kernel", "dtype", "layout", "mode"):
-        table.add_column(column)
-    for column in ("size", "numpy us", "best", "slower than best", "beyond noise", "than NumPy"):
+    table.add_column("call")
+    for column in ("size", "NumPy us", "best", "slower than best", "than NumPy"):
         table.add_column(column, justify="right")
     for each in points:
         curve = each.case.curve
         table.add_row(
-            *(curve.kernel.name, curve.dtype, curve.layout, each.case.mode),
+            f"{curve.kernel.name} {curve.dtype} {curve.layout} {each.case.mode}",
             *(f"{each.case.size:,}", f"{each.seconds * 1e6:,.1f}", each.oracle),
-            *(_percent(each.loss.value), _percent(each.beyond_noise)),
+            f"{_percent(each.loss.low)} to {_percent(each.loss.high)}",
             f"{_percent(each.slower.low)} to {_percent(each.slower.high)}",
         )
     console().print(table)
