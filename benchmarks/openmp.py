@@ -7,24 +7,27 @@ Run ``python benchmarks/openmp.py`` for all of it, or name parts:
 * ``small``: the engine's ufuncs at 1 to 1,000 elements over NumPy's own;
 * ``team``: what a parallel region costs, awake and asleep, and what an idle team burns;
 * ``stacks``: 100,000 matrices of 8 x 8;
-* ``rows``: arrays that NumPy computes row by row.
+* ``rows``: arrays that NumPy computes row by row;
+* ``serial``: the order of single matrices from which BLAS's threads work.
 
-Times are medians of interleaved samples; the interval is the bootstrap's, 95 percent.
+Times are medians of interleaved samples, with the 95 percent interval of `backends.bench.timer`.
 """
 
 from __future__ import annotations
 
 import argparse
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
+import psutil
 import scipy.stats
 
 import backends
-from backends import kernels, registry
+from backends import blas, kernels, registry
 from backends.bench.timer import Timing, compare, ratio
 from backends.engines.openmp import OpenmpBackend, load, make_ufunc
 
@@ -201,13 +204,41 @@ def rows(seconds: float) -> None:
                 print(row(label, timings["numpy"], timing, x.size))
 
 
+def serial(seconds: float) -> None:
+    """Find the order of single matrices from which BLAS's other threads do something."""
+    governed, me = blas.library(), psutil.Process()
+    if governed is None or governed.unlimited < 2:
+        print("serial: needs a BLAS with two threads")
+        return
+    main_thread = threading.get_native_id()
+
+    def others() -> float:
+        return float(sum(t.user_time + t.system_time for t in me.threads() if t.id != main_thread))
+
+    orders = [8, 12, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 110, 128, 160, 200]
+    for name in ("matmul", "inv", "solve", "det", "cholesky", "svd", "eigh"):
+        kernel = kernels.find(name)
+        for dtype in ("float64", "complex128"):
+            for order in orders:
+                arrays = kernel.inputs("matrix", order, dtype)
+                with blas.limited(governed.unlimited):
+                    time.sleep(0.25)  # those of the call before have stopped spinning
+                    before, end = others(), time.perf_counter() + min(seconds, 0.12)
+                    while time.perf_counter() < end:
+                        kernel.reference(*arrays)
+                    worked = others() - before > 0.02  # two of the system's ticks
+                if worked:
+                    break
+            print(f"{name}, {dtype}: threads from order {order if worked else 'beyond 200'}")
+
+
 def main() -> None:
     """Run the parts that are asked for."""
     text = __doc__ or ""
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    choices = ("peers", "small", "team", "stacks", "rows")
+    choices = ("peers", "small", "team", "stacks", "rows", "serial")
     parser.add_argument("part", nargs="*", help=f"some of {', '.join(choices)}; all if none")
     parser.add_argument("--time", type=float, default=10.0, help="seconds for each comparison")
     parser.add_argument("--size", type=float, action="append", help="of `peers`; 1e7 if none")
@@ -228,6 +259,8 @@ def main() -> None:
         small(arguments.time)
     if "stacks" in parts:
         stacks(arguments.time)
+    if "serial" in parts:
+        serial(arguments.time)
     if "rows" in parts:
         rows(arguments.time)
     if "peers" in parts:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,6 @@ CONSERVATIVE = {"contiguous": 100_000, "strided": 100_000}
 CONSERVATIVE_BLAS = {"contiguous": 500, "strided": 500, "small_stack": 10**6, "stack": 10**5}
 
 ndarray = np.ndarray  # looked up in every call
-_Find: TypeAlias = "Callable[[Arrays], Call]"
 
 
 class Decision(NamedTuple):
@@ -89,7 +88,7 @@ class AutoBackend(Backend):
     def __init__(self, n_jobs: int = -1, *, mode: str = "exact") -> None:
         super().__init__(n_jobs)
         self.mode = mode
-        self._finds: dict[Kernel, _Find] = {}
+        self._callers: dict[Kernel, Call] = {}
         self.profile, self._problem = profile.current()
 
     @property
@@ -109,10 +108,14 @@ class AutoBackend(Backend):
 
     def call(self, kernel: Kernel, arrays: Arrays, out: Any) -> Any:
         """Do as :meth:`run`, arguments unpacked."""
-        find = self._finds.get(kernel)
-        if find is None:
-            find = self._finds[kernel] = self._prepare(kernel)
-        return find(arrays)(kernel, arrays, out)
+        return self.caller(kernel)(kernel, arrays, out)
+
+    def caller(self, kernel: Kernel) -> Call:
+        """Give the look-up of one kernel, which calls what it finds."""
+        found = self._callers.get(kernel)
+        if found is None:
+            found = self._callers[kernel] = self._prepare(kernel)
+        return found
 
     def asarray(self, x: Any) -> Any:
         """Leave an array where it is."""
@@ -186,7 +189,7 @@ class AutoBackend(Backend):
         except BackendUnavailableError:
             return None
 
-    def _prepare(self, kernel: Kernel) -> _Find:
+    def _prepare(self, kernel: Kernel) -> Call:
         """Make the look-up of one kernel."""
         if self.profile is None and not self._problem and self.n_jobs > 1:  # others are said before
             _say_untuned()
@@ -198,8 +201,8 @@ class AutoBackend(Backend):
                 layouts.append(self._layout(kernel, layout, steps))
             tables[np.dtype(dtype)] = _Table(min(each.least for each in layouts[:2]), *layouts)
         if kernel.blas:
-            return _finder_of_matrices(kernel, tables)
-        return _finder_of_elements(kernel, tables)
+            return _caller_of_matrices(tables)
+        return _caller_of_elements(tables)
 
     def _layout(self, kernel: Kernel, layout: str, steps: Sequence[Choice]) -> _Layout:
         # Matrices are looked up by their volume, which needs no root.
@@ -248,58 +251,58 @@ class _Table(NamedTuple):
     stack: _Layout
 
 
-def _finder_of_elements(kernel: Kernel, tables: dict[Any, _Table]) -> _Find:
-    def find(arrays: Arrays) -> Call:
+def _caller_of_elements(tables: dict[Any, _Table]) -> Call:
+    def call(kernel: Kernel, arrays: Arrays, out: Any) -> Any:
         x = arrays[0]
         if type(x) is not ndarray:
-            return _elsewhere(kernel, tables, arrays)
+            return _elsewhere(kernel, tables, arrays)(kernel, arrays, out)
+        table = tables.get(x.dtype)
+        if table is None:
+            return in_one_piece(kernel, arrays, out)
         if len(arrays) > 1:
             for y in arrays[1:]:
                 if type(y) is not ndarray or y.shape != x.shape or y.dtype is not x.dtype:
                     if type(y) is float or type(y) is int:
                         continue
-                    return _elsewhere(kernel, tables, arrays)
-        table = tables.get(x.dtype)
-        if table is None:
-            return in_one_piece
+                    return _elsewhere(kernel, tables, arrays)(kernel, arrays, out)
         size = x.size
         if size < table.least:
-            return in_one_piece
+            return in_one_piece(kernel, arrays, out)
         _, sizes, calls = table.contiguous
         for y in arrays:
             if type(y) is ndarray and not y.flags.forc:
                 _, sizes, calls = table.strided
-        return calls[bisect_right(sizes, size)]
+        return calls[bisect_right(sizes, size)](kernel, arrays, out)
 
-    return find
+    return call
 
 
-def _finder_of_matrices(kernel: Kernel, tables: dict[Any, _Table]) -> _Find:
-    def find(arrays: Arrays) -> Call:
+def _caller_of_matrices(tables: dict[Any, _Table]) -> Call:
+    def call(kernel: Kernel, arrays: Arrays, out: Any) -> Any:
         largest, stacked = arrays[0], False
         for x in arrays:
             if type(x) is not ndarray or x.ndim < 2:
-                return _elsewhere(kernel, tables, arrays)
+                return _elsewhere(kernel, tables, arrays)(kernel, arrays, out)
             stacked = stacked or x.ndim > 2
             if x.size > largest.size:
                 largest = x
         table = tables.get(largest.dtype)
         if table is None:
-            return in_one_piece
+            return in_one_piece(kernel, arrays, out)
         if stacked:
             small = max(largest.shape[-2:]) <= position.SMALL_ORDER
             _, sizes, calls = table.small_stack if small else table.stack
-            return calls[bisect_right(sizes, largest.size)]
+            return calls[bisect_right(sizes, largest.size)](kernel, arrays, out)
         size = position.volume(kernel, arrays)
         if size < table.least:
-            return in_one_piece
+            return in_one_piece(kernel, arrays, out)
         _, sizes, calls = table.contiguous
         for x in arrays:
             if not x.flags.forc:
                 _, sizes, calls = table.strided
-        return calls[bisect_right(sizes, size)]
+        return calls[bisect_right(sizes, size)](kernel, arrays, out)
 
-    return find
+    return call
 
 
 def _elsewhere(kernel: Kernel, tables: dict[Any, _Table], arrays: Arrays) -> Call:

@@ -23,7 +23,7 @@ import numpy as np
 
 from backends import arguments, blas
 from backends.errors import users_level
-from backends.kernel import NUMERIC_KINDS, Kernel
+from backends.kernel import NUMERIC_KINDS, Call, Kernel
 
 __all__ = ["Backend", "Support", "count_jobs", "in_one_piece"]
 
@@ -33,10 +33,17 @@ Support: TypeAlias = Literal[True] | str
 #: More jobs a core than this is a mistake (a typing error, another machine's file), not a wish.
 MOST_JOBS_PER_CORE = 16
 
-#: Order of matrices up to which BLAS computes serially whatever its thread count: OpenBLAS begins
-#: with threads at 65,536 x 4 multiplications, complex ones at 8,192 x 4 (interface/gemm.c), and
-#: for LU factors at 10,000 elements (interface/lapack/getrf.c).
-ALWAYS_SERIAL = 16
+#: Order of matrices up to which OpenBLAS computes serially whatever its thread count, real ones and
+#: complex ones: a product begins with a second thread at 2 x 65,536 x 4 multiplications, complex at
+#: 2 x 8,192 x 4 (interface/gemm.c); of the others half to three quarters of the order from which
+#: threads were seen to work (`python benchmarks/openmp.py serial`).
+ALWAYS_SERIAL = {
+    "matmul": (64, 32),
+    **dict.fromkeys(("inv", "solve", "det"), (64, 64)),
+    "cholesky": (64, 40),
+    "svd": (28, 28),
+    "eigh": (20, 20),
+}
 
 ndarray = np.ndarray  # looked up in every call
 
@@ -87,6 +94,10 @@ class Backend(ABC):
         """Tell whether this call would be shared among the jobs, or run in one piece."""
         return True
 
+    def mode_matters(self, kernel: Kernel, *arrays: Any) -> bool:
+        """Tell whether this call is another one in mode "fast" than in mode "exact"."""
+        return self.takes_mode
+
     @property
     def label(self) -> str:
         """What tables call it."""
@@ -110,6 +121,10 @@ class Backend(ABC):
     def call(self, kernel: Kernel, arrays: tuple[Any, ...], out: Any) -> Any:
         """Do as :meth:`run`, arguments unpacked; what calling a kernel ends in."""
         return self.run(kernel, *arrays, out=out)
+
+    def caller(self, kernel: Kernel) -> Call:
+        """Give what calls of one kernel end in; asked for once, and kept."""
+        return self.call
 
     def asarray(self, x: Any) -> Any:
         """Put `x` where this backend works on it without moving it again."""
@@ -162,7 +177,7 @@ def in_one_piece(
         return _into(kernel, arrays, out, blas_threads, function or kernel.reference)
     call = kernel.reference if function is None else function
     try:
-        if kernel.blas and _reaches_threads(arrays):
+        if kernel.blas and _reaches_threads(kernel, arrays):
             with blas.limited(blas_threads):
                 result = call(*arrays)
         else:
@@ -175,13 +190,14 @@ def in_one_piece(
     raise arguments.explain(kernel, TypeError(f"{kernel.name}: no number"), arrays, None)
 
 
-def _reaches_threads(arrays: tuple[Any, ...]) -> bool:
+def _reaches_threads(kernel: Kernel, arrays: tuple[Any, ...]) -> bool:
     """Tell whether BLAS may start threads for `arrays` at all, and so must be told how many.
 
     Setting the count and putting it back costs as much as multiplying two small matrices.
     """
-    for x in arrays:
-        if type(x) is not np.ndarray or x.ndim != 2 or max(x.shape) > ALWAYS_SERIAL:
+    orders = ALWAYS_SERIAL.get(kernel.name, (0, 0))
+    for x in arrays:  # not any(): that takes as long as the rest
+        if type(x) is not ndarray or x.ndim != 2 or max(x.shape) > orders[x.dtype.kind == "c"]:
             return True
     return False
 

@@ -167,7 +167,7 @@ def _resolve(
             "example [kernels] "
             f'{kernel.name} = "{other}" in {sources.FILE}, or for one call backend="{other}"'
         )
-    return engine.call
+    return engine.caller(kernel)
 
 
 def _having(kernel: Kernel) -> list[str]:

@@ -4,6 +4,7 @@ import warnings
 from itertools import groupby, pairwise, product
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,13 +56,29 @@ def test_candidates_are_those_who_keep_their_contract(monkeypatch):
     monkeypatch.setattr(curves, "count_jobs", lambda n_jobs: 6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # more jobs than this machine has cores
-        found, notes = curves.roster(backends.sin)
+        found, notes = curves.roster(backends.sin, [np.ones(9)])
     assert notes == []
     assert BASELINE not in found
-    assert {c.n_jobs for c in found if c.backend == "threads"} == {1, 2, 4, 6}
+    assert {c.n_jobs for c in found if c.backend == "threads"} == {2, 4, 6}
     assert {c.modes for c in found if c.backend == "threads"} == {("exact", "fast")}
     assert not any(c.backend == "auto" for c in found)
     assert all("exact" not in c.modes or c.backend in curves.EXACT for c in found)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "array", "modes"),
+    [
+        (backends.sin, np.ones(9), {("exact",), ("fast",)}),
+        (backends.tanh, np.ones(9), {("exact", "fast")}),
+        (backends.sin, np.ones(9, complex), {("exact", "fast")}),
+        (backends.inv, np.ones((2, 2)), {("exact", "fast")}),
+        (backends.inv, np.ones((9, 2, 2)), {("exact",), ("fast",)}),
+    ],
+)
+def test_a_backend_takes_part_once_where_its_modes_are_the_same(kernel, array, modes, monkeypatch):
+    monkeypatch.setattr(curves, "count_jobs", lambda n_jobs: 2)
+    found, _ = curves.roster(kernel, [array])
+    assert {c.modes for c in found if c.backend == "openmp"} == modes
 
 
 # decisions on invented measurements

@@ -108,6 +108,8 @@ def _reason_not_to_time(backend: Backend, case: Case, arrays: tuple[Any, ...]) -
     supported = backend.supports(case.kernel)
     if supported is not True:
         return Result(backend.label, "refused", reason=supported)
+    if backend.label != backend.name and not backend.mode_matters(case.kernel, *arrays):
+        return Result(backend.label, "one piece", reason=f"the same as {backend.name} there")
     if backend.divides(case.kernel, *arrays):
         return None
     if backend.n_jobs == 1:

@@ -142,7 +142,7 @@ def _measure(case: Case, seconds: float, used: set[Candidate]) -> Checked:
         "auto": partial(auto.call, kernel, arrays, None),
         "plain": partial(kernel.reference, *arrays),
     }
-    singles = [c for c in curves.roster(kernel)[0] if case.mode in c.modes]
+    singles = [c for c in curves.roster(kernel, arrays)[0] if case.mode in c.modes]
     used.update(singles)
     calls = {
         c: curves.call(c, kernel, arrays)

@@ -128,10 +128,11 @@ def plan(names: Sequence[str]) -> list[Curve]:
     ]
 
 
-def roster(kernel: Kernel) -> tuple[list[Candidate], list[str]]:
-    """Give all who have `kernel` besides the baseline, and notes on who could not start."""
+def roster(kernel: Kernel, arrays: Arrays) -> tuple[list[Candidate], list[str]]:
+    """Give who may compete in calls like this one, and notes on who could not start."""
     cores = count_jobs(-1)
-    jobs = sorted({cores, *(2**i for i in range(cores.bit_length()))})
+    # One job of many is no more than numpy, but for loops that are faster by themselves.
+    jobs = sorted({cores, *(2**i for i in range(1, cores.bit_length()))})
     found: dict[Backend, Candidate] = {}
     notes: dict[str, None] = {}
     for name in registry.available():
@@ -150,8 +151,11 @@ def roster(kernel: Kernel) -> tuple[list[Candidate], list[str]]:
                     continue
                 if not supported or (mode == "exact" and name not in EXACT):
                     continue
-                # One object where the number of jobs or the mode makes no difference to it.
-                modes = (mode,) if engine.takes_mode or name not in EXACT else BASELINE.modes
+                parted = engine.takes_mode and engine.mode_matters(kernel, *arrays)
+                if engine.takes_mode and mode == "fast" and not parted and name in EXACT:
+                    continue  # the exact one stands for both
+                # One object where the number of jobs makes no difference to it.
+                modes = (mode,) if parted or name not in EXACT else BASELINE.modes
                 found.setdefault(engine, Candidate(name, n_jobs, modes))
     return list(found.values()), list(notes)
 

@@ -6,10 +6,10 @@ from statistics import median
 
 from rich.text import Text
 
-from backends.bench.record import BASELINE, Ceilings, Rates, Record, Row
+from backends.bench.record import BASELINE, Ceilings, Conditions, Rates, Record, Row
 from backends.machine import Machine
 
-__all__ = ["heading", "machine_lines"]
+__all__ = ["disturbances", "heading", "machine_lines"]
 
 #: Shares of the cores' time from which a bench was disturbed, and change of speed within it.
 OTHERS, STEAL, DRIFT = 0.10, 0.02, 0.10
@@ -27,7 +27,7 @@ def heading(record: Record) -> list[Text]:
         machine_lines(record.machine),
         Text(_ceilings(record.ceilings)),
         Text(_noise(record.rows)),
-        _conditions(record),
+        disturbances(record.conditions),
     ]
     if record.conditions.variables:
         found = ", ".join(f"{name}={value}" for name, value in record.conditions.variables.items())
@@ -84,9 +84,8 @@ def _noise(rows: list[Row]) -> str:
     return f"Noise: {which}: a smaller difference is none"
 
 
-def _conditions(record: Record) -> Text:
-    """Say in plain words what disturbed the bench, or in one line that nothing did."""
-    found = record.conditions
+def disturbances(found: Conditions) -> Text:
+    """Say in plain words what disturbed a measurement, or in one line that nothing did."""
     cores = f"{found.cores} cores" if found.cores > 1 else "core"
     busy = found.others is not None and found.others > OTHERS
     others = "what other programs did is not known"

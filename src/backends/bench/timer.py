@@ -33,6 +33,8 @@ ENOUGH_ROUNDS, MOST_ROUNDS = 20, 1000
 NARROW = 0.01
 #: A difference of FIND must be found, and none must not: half of it parts the two.
 FIND, SAME = 0.05, 0.025
+#: Times the baseline's speed that a candidate must seem able to reach, or it may be left out.
+HOPELESS = 0.67
 #: Warm-up ends when so many samples were not FASTER than the best before, relative; or after so
 #: many samples in all, or this share of the budget. A call of LONG seconds is not repeated.
 STEADY, FASTER, MOST_WARM_UPS, WARM_UP_SHARE, LONG = 3, 0.02, 50, 0.1, 0.05
@@ -49,6 +51,7 @@ class Timing:
     ----------
     seconds : list of float
         Time of one call in each round; round i of one candidate ran beside round i of another.
+        One that was left out has but the first rounds.
     fault : str
         Why it was taken out of the comparison; empty if it was not.
     invalid : bool
@@ -133,6 +136,7 @@ class _Run:
     is_baseline: bool
     batch: int = 1
     restless: bool = False
+    dropped: bool = False
 
     def sample(self) -> tuple[float, Any]:
         """Give the seconds of one call, and its result."""
@@ -154,6 +158,7 @@ def compare(
     before: Mapping[str, Callable[[], Any]] = {},
     again: bool = True,
     quiet: bool = True,
+    drop_slow: bool = False,
     sample: float = SAMPLE,
     seed: int = 0,
 ) -> Comparison:
@@ -177,6 +182,9 @@ def compare(
     quiet : bool
         Whether to look for threads that a candidate leaves spinning, and wait for them: 20 ms for
         each candidate at least. Not needed where none starts threads that spin.
+    drop_slow : bool
+        Whether a candidate that is slower by half, with its whole interval after the least rounds,
+        is left out of the rounds that follow: their time is then for those who might win.
     sample : float
         Seconds that a sample lasts at least; short calls are repeated.
     seed : int
@@ -215,16 +223,19 @@ def compare(
     for run in runs:
         with _faults(run):
             _warm_up(run, sample, WARM_UP_SHARE * seconds / len(runs))
-        if quiet and not _quiet():
+        # Twice: OpenMP's threads spin for some milliseconds, which disturb nobody for long.
+        if quiet and not _quiet() and not _quiet():
             run.restless = True
             _wait_for_quiet()
     rng = np.random.default_rng(seed)
     end, look = time.perf_counter() + seconds, float(ENOUGH_ROUNDS)
     with _no_gc():
         for count in range(1, MOST_ROUNDS + 1):
-            running = [run for run in runs if not run.timing.fault]
-            for index in rng.permutation(len(running)):
-                run = running[index]
+            running = [run for run in runs if not (run.timing.fault or run.dropped)]
+            order = [running[index] for index in rng.permutation(len(running))]
+            # Those that leave threads busy come last, and one wait is enough for all.
+            order.sort(key=lambda run: run.restless)
+            for run in order:
                 with _faults(run):
                     elapsed, result = run.sample()
                     # The baseline's second run has no name: its result was checked as the first's.
@@ -234,10 +245,13 @@ def compare(
                         run.timing.fault, run.timing.invalid = fault, True
                     else:
                         run.timing.seconds.append(elapsed)
-                if run.restless:
-                    _wait_for_quiet()
+            if any(run.restless for run in order):
+                _wait_for_quiet()
             if count >= LEAST_ROUNDS and time.perf_counter() >= end:
                 break
+            if drop_slow and count == LEAST_ROUNDS:
+                for run in order:
+                    run.dropped = _is_hopeless(found, run)
             # Rarely: who looks at every round finds the one at which the interval is narrow.
             if count >= look:
                 if _settled(found):
@@ -287,7 +301,8 @@ def _paired(baseline: Sequence[float], candidate: Sequence[float]) -> Any:
     # The ratio of each round, and not of the medians: what slows the machine down for a while
     # slows both in the same rounds, but may fall on the median of only one.
     # Logarithms make the ratio of A to B the inverse of that of B to A.
-    seconds = np.array([baseline, candidate])
+    # One that was left out of the later rounds has fewer.
+    seconds = np.array([baseline[: len(candidate)], candidate])
     count = seconds.shape[1]
     if count >= ENOUGH_ROUNDS:
         seconds = seconds[:, count % 2 :].reshape(2, -1, 2).min(axis=2)
@@ -334,6 +349,12 @@ def _settled(found: Comparison) -> bool:
     if found.again is not None:
         ratios.append(ratio(found.timings[baseline].seconds, found.again.seconds))
     return all(each.high - each.low <= 2 * NARROW * each.value for each in ratios)
+
+
+def _is_hopeless(found: Comparison, run: _Run) -> bool:
+    if run.is_baseline or run.timing.fault or next(iter(found.timings.values())).fault:
+        return False
+    return found.ratio(run.name).high < HOPELESS
 
 
 def _warm_up(run: _Run, sample: float, seconds: float) -> None:

@@ -185,9 +185,9 @@ class _Search:
     def _choose_who_runs(self, size: int) -> None:
         """Leave out who computes something else, and who is hopeless."""
         kernel = self.curve.kernel
-        self.running, notes = curves.roster(kernel)
-        self.used.update(self.running)
         arrays = self._arrays(self.curve.fit(size))
+        self.running, notes = curves.roster(kernel, arrays)
+        self.used.update(self.running)
         calls = {c: curves.call(c, kernel, arrays) for c in (BASELINE, *self._sharing(arrays))}
         expected = calls[BASELINE]()
         for candidate in list(calls)[1:]:

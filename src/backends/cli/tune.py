@@ -17,7 +17,9 @@ from rich.table import Table
 from backends import config, measurements, profile
 from backends.bench import check, curves, tune
 from backends.bench.check import Checked
+from backends.bench.conditions import Watch
 from backends.bench.curves import Curve
+from backends.bench.heading import disturbances
 from backends.bench.tune import Tuned
 from backends.cli.common import (
     INTERRUPTED,
@@ -76,7 +78,9 @@ def tune_command(
 
 def _tune(plan: Sequence[Curve], *, seconds: float) -> None:
     with _alone():
+        watch = Watch()
         found, complete = _measure(plan, seconds=seconds)
+        disturbed = disturbances(watch.stop())
         if not any(each.points for each in found):
             text = "interrupted: nothing is saved"
             if complete:
@@ -86,6 +90,7 @@ def _tune(plan: Sequence[Curve], *, seconds: float) -> None:
             raise typer.Exit(INVALID if complete else INTERRUPTED)
         saved = _save(found)
     out = console()
+    out.print(disturbed, soft_wrap=True)
     _show_table(found, saved)
     _show_winners(found)
     for note in dict.fromkeys(note for each in found for note in each.notes):
@@ -161,7 +166,7 @@ def _save(found: Sequence[Tuned]) -> Profile:
             console(stderr=True).print(text, style="yellow", markup=False, soft_wrap=True)
         else:
             choices = old.choices
-            points = measurements.read(file.with_suffix(".json"), old.created)
+            points = measurements.read(file, old.created)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return profile.write(created, *tune.merge(found, choices, points))
 
@@ -229,7 +234,7 @@ def _check(plan: Sequence[Curve], *, seconds: float) -> None:
         raise ValueError(
             current.problem or "this machine has no profile yet: run `backends tune` first"
         )
-    tuned = measurements.read(current.profile.path.with_suffix(".json"), current.profile.created)
+    tuned = measurements.read(current.profile.path, current.profile.created)
     modes = list(dict.fromkeys(("exact", config.current().mode.value)))
     cases = check.plan(plan, tuned, modes)
     found: list[Checked] = []

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from backends import arguments, blas, budget
-from backends.backend import ALWAYS_SERIAL, Support, in_one_piece
+from backends.backend import Support, in_one_piece
 from backends.engines import floating
 from backends.engines.pool import PooledBackend
 from backends.engines.tracing import ufunc_of
@@ -32,6 +32,8 @@ MATRICES_PER_JOB = 4
 #: Kernels that spend their time within BLAS: it takes a lock in every call, so that threads with
 #: small matrices would wait for each other (`python benchmarks/openmp.py stacks`).
 WAITING = ("matmul", "inv", "det", "solve")
+#: Order of matrices that BLAS computes serially in any case.
+SMALL = 16
 #: Bytes of operands from which results go past the caches, where the caches' size is not known.
 LARGE = 32 * 2**20
 
@@ -98,6 +100,15 @@ class OpenmpBackend(PooledBackend):
         engine = load()
         large = max(np.size(x) for x in arrays) >= getattr(engine, "LEAST", 0)
         return self.mode == "fast" or (self.n_jobs > 1 and large)
+
+    def mode_matters(self, kernel: Kernel, *arrays: Any) -> bool:
+        """Tell whether there is a faster loop, or a way of our own for small matrices."""
+        if kernel.blas:
+            return _is_small(kernel, arrays, None)
+        engine = load()
+        if isinstance(engine, str) or not engine.has_fast(kernel.name):
+            return False
+        return all(np.asarray(x).dtype in ("float64", "float32") for x in arrays)
 
     def run(self, kernel: Kernel, *arrays: Any, out: Any = None) -> Any:
         """Compute with `n_jobs` threads; see :meth:`backends.backend.Backend.run`."""
@@ -186,9 +197,7 @@ def load() -> ModuleType | str:
 
 def _are_small(arrays: tuple[Any, ...]) -> bool:
     """Tell whether BLAS computes each of these matrices serially in any case."""
-    return all(
-        isinstance(x, np.ndarray) and max(x.shape[-2:], default=0) <= ALWAYS_SERIAL for x in arrays
-    )
+    return all(isinstance(x, np.ndarray) and max(x.shape[-2:], default=0) <= SMALL for x in arrays)
 
 
 def _is_small(kernel: Kernel, arrays: tuple[Any, ...], out: Any) -> bool:
