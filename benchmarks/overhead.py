@@ -47,10 +47,10 @@ def choosing() -> None:
         arrays = (x,) * len(kernel.core)
         chosen = backends.explain(name, *arrays, backend="auto").backend
         calls = {
-            engine: partial(backends.get(engine).call, kernel, arrays, None)
+            engine: partial(backends.get(engine).caller(kernel), kernel, arrays, None)
             for engine in ("numpy", "auto")
         }
-        timings = compare(calls, seconds=SECONDS / 2)
+        timings = compare(calls, seconds=SECONDS / 2).timings
         seconds = [np.array(timings[engine].seconds) for engine in ("numpy", "auto")]
         low, middle, high = np.quantile((seconds[1] - seconds[0]) * 1e9, [0.05, 0.5, 0.95])
         print(

@@ -104,13 +104,13 @@ MAY_IMPORT = {
     "cli.*": {
         *BENCH,
         "explanation",
-        "profile",
-        "machine",
         "listing",
         "catalogue",
         "declare",
         "bench.*",
+        "cli.check",
         "cli.common",
+        "files",
     },
     "": {
         "explanation",

@@ -119,12 +119,16 @@ def operands(draw):
         shape = (*draw(st.sampled_from([(), (1,), (3,)])), size, size)
     arrays = [np.ones((*shape[:-1], shape[-1] * step), dtype)[..., ::step] for _ in kernel.core]
     if len(arrays) > 1 and not kernel.blas:
-        other = draw(st.sampled_from(["same", "scalar", "float32", "column", "list", "0-d"]))
+        other = draw(
+            st.sampled_from(["same", "scalar", "float32", "column", "whole", "one", "list", "0-d"])
+        )
         arrays[1] = {
             "same": arrays[1],
             "scalar": 2.0,
             "float32": np.ones(size, "f4"),
             "column": np.ones((size, 1), dtype),
+            "whole": np.ones(size, int),
+            "one": np.ones(1, int),
             "list": [1.0] * size,
             "0-d": np.ones((), dtype),
         }[other]
@@ -143,6 +147,44 @@ def test_the_short_cut_finds_what_decide_explains(case, first, more):
     auto._backend = lambda kernel, step: SimpleNamespace(call=lambda *_: step.backend)
     with mock.patch.object(auto_module, "in_one_piece", return_value="numpy"):
         assert auto.call(kernel, tuple(arrays), None) == decision.backend
+
+
+@pytest.mark.parametrize("out", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [lambda x: np.ma.masked_array(x, x > 5), lambda x: np.reshape(x, (1, -1)).view(np.matrix)],
+    ids=["masked", "matrix"],
+)
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_arrays_that_numpy_knows_best_are_numpys_at_every_size(make, out):
+    auto, other = made_for(Choice(1, "openmp", 2)), make(np.arange(20.0))
+    x = np.ones(other.shape)
+    if out:
+        assert auto.run(backends.add, x, x, out=other) is other
+        return
+    result, expected = auto.run(backends.add, x, other), np.add(x, other)
+    assert type(result) is type(expected)
+    np.testing.assert_array_equal(result, expected)
+    assert auto.decide(backends.add, [x, other]).backend == "numpy"
+
+
+def test_a_mapped_file_is_an_array_like_any_other(calls, tmp_path):
+    everywhere((1, "openmp", 2))
+    mapped = np.memmap(tmp_path / "x", np.float64, "w+", shape=10)
+    AutoBackend(2).run(backends.cos, mapped)
+    assert [name for name, _ in calls] == ["openmp"]
+
+
+def test_what_the_profile_lacks_is_chosen_cautiously(calls):
+    tune(("exact", "float64", "contiguous", "sin", (1, "threads", 2)))
+    auto = AutoBackend(2)
+    auto.run(backends.cos, np.ones(1000))
+    assert calls == []
+    auto.run(backends.cos, np.ones(200_000))
+    assert [name for name, _ in calls] == ["openmp"]
+    reason = auto.decide(backends.cos, [np.ones(200_000)]).reason
+    assert "the profile has no cos" in reason
+    assert "backends tune --kernel cos" in reason
 
 
 def test_jobs_are_those_of_the_profile_and_no_more_than_the_users(calls):
@@ -199,7 +241,7 @@ def test_a_profile_that_names_what_is_gone_is_said_to_and_numpy_computes(monkeyp
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         auto.run(backends.sin, np.ones(3))
-    assert "cannot run it here" in auto.decide(backends.sin, [np.ones(3)]).reason
+    assert "no GPU here" in auto.decide(backends.sin, [np.ones(3)]).reason
 
 
 def test_arrays_of_another_library_stay_with_it():

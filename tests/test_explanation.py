@@ -91,6 +91,8 @@ def test_a_kernel_that_is_refused_is_said_to_be():
 def test_bad_questions_are_refused():
     with pytest.raises(UnknownNameError, match="did you mean 'sin'"):
         backends.explain("sine", np.zeros(3))
+    with pytest.raises(UnknownNameError, match="there is no kernel <ufunc 'sin'>"):
+        backends.explain(np.sin, np.zeros(3))
     with pytest.raises(TypeError, match="add takes x1, x2: 1 arrays were given"):
         backends.explain("add", np.zeros(3))
 

@@ -141,6 +141,23 @@ def test_rubbish_is_refused(rubbish):
         profile.read(file)
 
 
+@pytest.mark.parametrize("text", ["x = " + "[" * 5000, "x = " + "9" * 5000, ""])
+def test_what_no_parser_likes_is_refused_with_the_file(text):
+    file = profile.write("2026-01-02", CHOICES, []).path
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ProfileError, match="cut short"):
+        profile.read(file)
+    assert str(file) in profile.current().problem
+
+
+def test_a_link_to_nowhere_disturbs_nobody():
+    folder = profile.folder()
+    folder.mkdir(parents=True)
+    (folder / "lost.toml").symlink_to(folder / "nowhere")
+    assert profile.current().profile is None
+    assert "cannot be read" in profile.current().problem
+
+
 def test_an_unreadable_neighbour_is_another_machine():
     file = profile.write("2026-01-02", CHOICES, []).path
     file.rename(file.with_name("other.toml"))

@@ -2,8 +2,8 @@
 
 * The tuned profile (:mod:`backends.profile`) says from which size on which backend wins; a call
   costs one look-up more, below a microsecond (``python benchmarks/overhead.py``).
-* Without a profile it takes several cores only where no machine we know loses by it, and says so
-  once.
+* Without a profile, or for what it has no line for, several cores are taken only where no machine
+  we know loses by it; who never tuned is told so once.
 * Arrays of a GPU library go to that library's backend: what lies on a GPU stays there.
 * In mode "exact" a profile made by ``backends tune`` holds none but backends that keep every bit
   of elementwise and special functions.
@@ -148,10 +148,12 @@ class AutoBackend(Backend):
         key, steps = self._steps(kernel, place.dtype, place.layout)
         index = bisect_right([step.start for step in steps], place.size)
         if self.profile is None:
-            source = "without a profile"
+            source = "cautiously, without a profile"
         elif key is None:
-            reason = f"the profile has no {kernel.name} of {place.dtype}, {place.layout}"
-            return Decision("numpy", 1, reason, place)
+            source = (
+                f"cautiously, since the profile has no {kernel.name} of {place.dtype}, "
+                f"{place.layout} (`backends tune --kernel {kernel.name}`)"
+            )
         else:
             source = f"by the profile, [{key.mode}.{key.dtype}.{key.layout}] {kernel.name}"
         if index == 0:
@@ -160,7 +162,9 @@ class AutoBackend(Backend):
         step = steps[index - 1]
         chosen = self._backend(kernel, step)
         if chosen is None:
-            reason = f"{source}: {step.backend}, which cannot run it here with {self.n_jobs} jobs"
+            missing = registry.reasons().get(step.backend)
+            why = missing or "which gains nothing with one job"
+            reason = f"{source}: {step.backend} from {step.start:,}, {why}"
             return Decision("numpy", 1, reason, place, key)
         reason = f"{source}: {step.backend} from {step.start:,}"
         return Decision(chosen.name, chosen.n_jobs, reason, place, key)
@@ -170,7 +174,8 @@ class AutoBackend(Backend):
     ) -> tuple[Key | None, Sequence[Choice]]:
         if self.profile is not None:
             found = self.profile.find(self.mode, kernel.name, Position(dtype, layout, 0))
-            return found or (None, ())
+            if found is not None:
+                return found
         start = (CONSERVATIVE_BLAS if kernel.blas else CONSERVATIVE).get(layout)
         if start is None:
             return None, ()
@@ -201,8 +206,8 @@ class AutoBackend(Backend):
                 layouts.append(self._layout(kernel, layout, steps))
             tables[np.dtype(dtype)] = _Table(min(each.least for each in layouts[:2]), *layouts)
         if kernel.blas:
-            return _caller_of_matrices(tables)
-        return _caller_of_elements(tables)
+            return _caller_of_matrices(tables, self.mode)
+        return _caller_of_elements(tables, self.mode)
 
     def _layout(self, kernel: Kernel, layout: str, steps: Sequence[Choice]) -> _Layout:
         # Matrices are looked up by their volume, which needs no root.
@@ -251,22 +256,22 @@ class _Table(NamedTuple):
     stack: _Layout
 
 
-def _caller_of_elements(tables: dict[Any, _Table]) -> Call:
+def _caller_of_elements(tables: dict[Any, _Table], mode: str) -> Call:
     def call(kernel: Kernel, arrays: Arrays, out: Any) -> Any:
         x = arrays[0]
-        if type(x) is not ndarray:
-            return _elsewhere(kernel, tables, arrays)(kernel, arrays, out)
-        table = tables.get(x.dtype)
-        if table is None:
-            return in_one_piece(kernel, arrays, out)
+        if type(x) is not ndarray or (out is not None and type(out) is not ndarray):
+            return _elsewhere(kernel, tables, mode, arrays, out)
         if len(arrays) > 1:
             for y in arrays[1:]:
                 if type(y) is not ndarray or y.shape != x.shape or y.dtype is not x.dtype:
                     if type(y) is float or type(y) is int:
                         continue
-                    return _elsewhere(kernel, tables, arrays)(kernel, arrays, out)
+                    return _elsewhere(kernel, tables, mode, arrays, out)
+        table = tables.get(x.dtype)
+        if table is None:
+            return in_one_piece(kernel, arrays, out)
         size = x.size
-        if size < table.least:
+        if size < table.least or not x.ndim:
             return in_one_piece(kernel, arrays, out)
         _, sizes, calls = table.contiguous
         for y in arrays:
@@ -277,15 +282,17 @@ def _caller_of_elements(tables: dict[Any, _Table]) -> Call:
     return call
 
 
-def _caller_of_matrices(tables: dict[Any, _Table]) -> Call:
+def _caller_of_matrices(tables: dict[Any, _Table], mode: str) -> Call:
     def call(kernel: Kernel, arrays: Arrays, out: Any) -> Any:
         largest, stacked = arrays[0], False
         for x in arrays:
             if type(x) is not ndarray or x.ndim < 2:
-                return _elsewhere(kernel, tables, arrays)(kernel, arrays, out)
+                return _elsewhere(kernel, tables, mode, arrays, out)
             stacked = stacked or x.ndim > 2
             if x.size > largest.size:
                 largest = x
+        if out is not None and type(out) is not ndarray:
+            return _elsewhere(kernel, tables, mode, arrays, out)
         table = tables.get(largest.dtype)
         if table is None:
             return in_one_piece(kernel, arrays, out)
@@ -305,23 +312,26 @@ def _caller_of_matrices(tables: dict[Any, _Table]) -> Call:
     return call
 
 
-def _elsewhere(kernel: Kernel, tables: dict[Any, _Table], arrays: Arrays) -> Call:
-    """Look up what is rarer: lists, other libraries' arrays, broadcasting, stacks."""
+def _elsewhere(
+    kernel: Kernel, tables: dict[Any, _Table], mode: str, arrays: Arrays, out: Any
+) -> Any:
+    """Run what is rarer: lists, other libraries' arrays, masked ones, broadcasting, vectors."""
     owner = _owner(arrays)
     if owner is not None:
-        return registry.get(owner).call
+        return registry.get(owner, mode=mode).call(kernel, arrays, out)
     place = position.of(kernel, arrays)
-    if place is None:
-        return in_one_piece
+    outs = out if isinstance(out, tuple) else (out,)
+    if place is None or any(type(x) is not ndarray for x in outs if x is not None):
+        return in_one_piece(kernel, arrays, out)
     layout: _Layout = getattr(tables[np.dtype(place.dtype)], place.layout)
     cube = kernel.blas and place.layout in ("contiguous", "strided")
     size = place.size**3 if cube else place.size
-    return layout.calls[bisect_right(layout.sizes, size)]
+    return layout.calls[bisect_right(layout.sizes, size)](kernel, arrays, out)
 
 
 def _owner(arrays: Sequence[Any]) -> str | None:
     for x in arrays:
-        if not isinstance(x, (ndarray, np.generic, int, float, complex, list, tuple)):
+        if not isinstance(x, position.PLAIN):
             owner = OWNERS.get(type(x).__module__.partition(".")[0])
             if owner is not None:
                 return owner

@@ -16,6 +16,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -195,11 +196,19 @@ def _reaches_threads(kernel: Kernel, arrays: tuple[Any, ...]) -> bool:
 
     Setting the count and putting it back costs as much as multiplying two small matrices.
     """
+    if not _has_openblas():
+        return True
     orders = ALWAYS_SERIAL.get(kernel.name, (0, 0))
     for x in arrays:  # not any(): that takes as long as the rest
         if type(x) is not ndarray or x.ndim != 2 or max(x.shape) > orders[x.dtype.kind == "c"]:
             return True
     return False
+
+
+@cache
+def _has_openblas() -> bool:
+    found = blas.library()
+    return found is not None and found.name == "openblas"
 
 
 def _into(

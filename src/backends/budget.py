@@ -6,6 +6,8 @@
 * A call that is worth sharing takes what is free, at least its own thread: that one is the
   program's, and is never made to wait. What runs serially because it is small is not counted.
 * Where the program's own threads come on top, workers step back at the next chunk.
+* The optional libraries are held to what was granted, but for JAX, whose threads are made once a
+  process.
 * A thread that is counted is not counted twice: a call inside a call runs serially.
 
 The extension ``backends._openmp`` keeps the count, so that its teams and all else share one; where

@@ -105,7 +105,7 @@ def explain(
     >>> why.backend, why.reason
     ('threads', 'the argument backend says so; in one piece: too little work to share')
     """
-    found = kernels.find(kernel) if isinstance(kernel, str) else kernel
+    found = kernel if isinstance(kernel, Kernel) else kernels.find(kernel)
     if len(arrays) != len(found.parameters):
         wanted = ", ".join(found.parameters)
         raise TypeError(f"{found.name} takes {wanted}: {len(arrays)} arrays were given")
@@ -140,9 +140,7 @@ def _nearest(engine: AutoBackend, kernel: Kernel, place: Position | None) -> Poi
         return None
     points = [
         point
-        for point in measurements.read(
-            engine.profile.path.with_suffix(".json"), engine.profile.created
-        )
+        for point in measurements.read(engine.profile.path, engine.profile.created)
         if (point.kernel, point.dtype, point.layout) == (kernel.name, place.dtype, place.layout)
     ]
     size = max(place.size, 1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
-__all__ = ["beside", "data_folder", "write_whole"]
+__all__ = ["data_folder", "try_folder", "write_whole"]
 
 
 def data_folder(name: str) -> Path:
@@ -15,9 +16,17 @@ def data_folder(name: str) -> Path:
     return Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / name
 
 
-def beside(file: Path) -> Path:
-    """Give the temporary file of this process that becomes `file`."""
-    return file.with_name(f".{file.name}.{os.getpid()}")
+def try_folder(folder: Path) -> None:
+    """Make a file in `folder` and delete it: better to fail before the work than after.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    temporary = _beside(folder / "try")
+    temporary.touch(exist_ok=False)
+    temporary.unlink()
 
 
 def write_whole(file: Path, content: bytes) -> None:
@@ -28,7 +37,7 @@ def write_whole(file: Path, content: bytes) -> None:
     OSError
         The disk is full, say. What was in `file` before is still there.
     """
-    temporary = beside(file)
+    temporary = _beside(file)
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
@@ -37,3 +46,8 @@ def write_whole(file: Path, content: bytes) -> None:
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(file: Path) -> Path:
+    # Not by the process's number, which in containers comes again.
+    return file.with_name(f".{file.name}.{secrets.token_hex(8)}")

@@ -104,12 +104,16 @@ def _gpu() -> str:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""
-    asked = subprocess.run(
-        [tool, "--query-gpu=name", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        asked = subprocess.run(
+            [tool, "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs
+        return ""
     return ", ".join(asked.stdout.split("\n")).strip(", ") if asked.returncode == 0 else ""
 
 

@@ -10,12 +10,16 @@ import numpy as np
 
 from backends.kernel import Kernel
 
-__all__ = ["DTYPES", "LAYOUTS", "SMALL_ORDER", "Position", "of", "volume"]
+__all__ = ["DTYPES", "LAYOUTS", "PLAIN", "SMALL_ORDER", "Position", "of", "volume"]
 
 #: How arrays lie, as far as choices differ by it. Elements of elementwise kernels and of single
 #: matrices follow each other in memory or not; of stacks the order of the matrices counts more.
 LAYOUTS = ("contiguous", "strided", "small_stack", "stack")
 DTYPES = ("float32", "float64", "complex128")
+#: Arrays that are nothing else; other subclasses carry more than numbers.
+ARRAYS = (np.ndarray, np.memmap)
+#: What kernels take besides arrays of other libraries.
+PLAIN = (np.ndarray, np.generic, bool, int, float, complex, list, tuple)
 #: The native ones only; `dtype.name` takes microseconds.
 _NAMES = {np.dtype(name): name for name in DTYPES}
 #: Largest order of a small stack's matrices: that of the OpenMP engine's own LU factors.
@@ -56,7 +60,11 @@ def of(kernel: Kernel, arrays: Sequence[Any]) -> Position | None:
     >>> of(backends.matmul, [np.zeros((40, 20)), np.zeros((20, 80))])
     Position(dtype='float64', layout='contiguous', size=40)
     """
-    operands = [x for x in arrays if type(x) is np.ndarray and x.ndim]
+    # Others, such as masked arrays and matrices, are for the NumPy that knows them.
+    for x in arrays:
+        if not isinstance(x, PLAIN) or (isinstance(x, np.ndarray) and type(x) not in ARRAYS):
+            return None
+    operands = [x for x in arrays if type(x) in ARRAYS and x.ndim]
     if not operands:
         return None
     largest = max(operands, key=lambda x: x.size)
@@ -75,7 +83,9 @@ def of(kernel: Kernel, arrays: Sequence[Any]) -> Position | None:
     if any(x.ndim > 2 for x in operands):
         layout = "small_stack" if max(largest.shape[-2:]) <= SMALL_ORDER else "stack"
         return Position(dtype, layout, largest.size)
-    return Position(dtype, layout, round(volume(kernel, operands) ** (1 / 3)))
+    work = volume(kernel, operands)
+    order = round(work ** (1 / 3))
+    return Position(dtype, layout, order if order**3 <= work else order - 1)
 
 
 def volume(kernel: Kernel, matrices: Sequence[Any]) -> int:

@@ -44,10 +44,15 @@ HEAD = """\
 # nothing else is chosen. Measured by `backends tune`; edit it as you like, or delete the file to
 # be without it. Each line: from so many elements on (single matrices: from that order), this
 # backend with so many jobs; below the first size, and for what is not here, numpy. [fast...] holds
-# for mode "fast" and needs only what differs from [exact...].
+# for mode "fast" and needs only what differs from [exact...]. The last line must stay the last.
 """
 
 
+#: What follows where a profile cannot be used.
+UNTIL = (
+    "Until it is mended, or `backends tune` has made another, numpy is the default, "
+    "and auto is cautious"
+)
 #: The last line: a file that was cut short between two lines is no other profile.
 END = "# end"
 
@@ -133,24 +138,24 @@ def path() -> Path:
 def current() -> Found:
     """Read this machine's profile, once."""
     place = folder()
-    if not place.is_dir():
-        return Found(None)
-    others = sorted(place.glob("*.toml"), key=lambda file: file.stat().st_mtime)
-    if not others:
-        return Found(None)
+    try:
+        others = sorted(place.glob("*.toml"), key=lambda file: file.stat().st_mtime)
+        if not others:
+            return Found(None)
+    except OSError as error:
+        return Found(None, f"{place} cannot be read: {error}")
     try:
         if path() in others:
             return Found(read(path()))
         text = others[-1].read_text(encoding="utf-8")
         changes = _changes(tomllib.loads(text)["machine"]) or "a file of another name"
     except ProfileError as error:
-        return Found(None, f"{error}. Mend it, or run `backends tune`")
-    except (OSError, ValueError, KeyError, TypeError):
+        return Found(None, f"{error}. {UNTIL}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         changes = "another machine"
     return Found(
         None,
-        f"the tuned profile {others[-1]} is for {changes}: it is kept and not used; "
-        "`backends tune` makes one for what is here now",
+        f"the tuned profile {others[-1]} is for {changes}: it is kept and not used. {UNTIL}",
     )
 
 
@@ -170,17 +175,18 @@ def read(file: Path) -> Profile:
         raise ProfileError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ProfileError(f"{file} is no text: {error}") from None
-    except tomllib.TOMLDecodeError as error:  # has the line
+    except (ValueError, RecursionError) as error:  # has the line, but for endless numbers and lists
         raise ProfileError(f"{file} is no TOML, or cut short: {error}") from None
     lines = _Lines(file, text)
     if not text.rstrip().endswith(END):
         raise ProfileError(
-            f"{file}, line {len(text.splitlines())}: it is cut short: the last line is not {END!r}"
+            f"{file}, line {max(len(text.splitlines()), 1)}: it is cut short, or something stands "
+            f"after its last line, which must be {END!r}"
         )
     schema, created, made_on = (content.pop(key, None) for key in ("schema", "created", "machine"))
     if schema != SCHEMA:
         raise lines.error(
-            f"schema {schema!r} is not {SCHEMA}: run `backends tune` again", "", "schema"
+            f"schema {schema!r} is not {SCHEMA}, which this version reads", "", "schema"
         )
     if not isinstance(created, str):
         raise lines.error(f"created must be a text, not {created!r}", "", "created")

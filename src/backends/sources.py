@@ -160,7 +160,10 @@ def tuned() -> tuple[Layer, ...]:
 
     Who never tuned pays for a look at a folder.
     """
-    if not files.data_folder("profiles").is_dir():
+    try:
+        if not files.data_folder("profiles").is_dir():
+            return ()
+    except OSError:  # a home that may not be read has nothing to say
         return ()
     from backends import profile  # here: it takes a tenth of a second
 
@@ -168,6 +171,5 @@ def tuned() -> tuple[Layer, ...]:
     if found.profile is not None:
         return (Layer(f"the tuned profile {found.profile.path}", backend="auto"),)
     if found.problem:
-        text = f"{found.problem}. Until then numpy is the default, and auto is cautious"
-        warnings.warn(text, stacklevel=users_level())
+        warnings.warn(found.problem, stacklevel=users_level())
     return ()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends import files
 from backends.bench import record
 from backends.bench.record import (
     Ceilings,
@@ -78,7 +79,7 @@ def saved(tmp_path) -> Path:
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
     """Give the user's folder for results, which does not exist yet."""
-    monkeypatch.setattr(record.platformdirs, "user_data_dir", lambda *_, **__: tmp_path / "data")
+    monkeypatch.setattr(files, "data_folder", lambda name: tmp_path / "data" / name)
     return tmp_path / "data" / "bench"
 
 

@@ -38,6 +38,8 @@ SWITCH = 0.05
 WORTH = 1.03
 #: A choice that may cost more than this needs another look.
 LOSS = 1.05
+#: Who may gain so much, by the interval, is not yet beaten.
+MISSED = 1.2
 #: Sizes nearer to each other than this are not parted further.
 FINEST = 1.05
 
@@ -47,7 +49,7 @@ def gain(samples: Samples, candidate: Candidate, over: Candidate = BASELINE) -> 
     return _ratio(tuple(samples[over]), tuple(samples[candidate]))
 
 
-@lru_cache(maxsize=10_000)  # each point is looked at again with every one that is measured
+@lru_cache(maxsize=2000)  # each point is looked at again with every one that is measured
 def _ratio(baseline: Sequence[float], candidate: Sequence[float]) -> timer.Ratio:
     return timer.ratio(baseline, candidate)
 
@@ -75,6 +77,17 @@ def losses(samples: Samples, mode: str) -> dict[Candidate, float]:
     return {c: math.log(best / value) for c, value in ({BASELINE: 1.0} | better).items()}
 
 
+def _undecided(samples: Samples, mode: str) -> dict[Candidate, float]:
+    """Give who seems as fast as numpy at least, but may be slower; and what that seems to lose."""
+    gains = {c: gain(samples, c) for c in _contenders(samples, mode) if c != BASELINE}
+    best = max([1.0, *(found.value for found in gains.values() if found.low > 1)])
+    return {
+        c: max(math.log(best / found.value), 0.0)
+        for c, found in gains.items()
+        if found.low <= 1 <= found.value
+    }
+
+
 def is_clear(samples: Samples, mode: str) -> bool:
     """Tell whether the fastest is known, up to what would not be missed."""
     found = _contenders(samples, mode)
@@ -95,7 +108,7 @@ def doubt(samples: Samples, mode: str) -> str:
     others = [c for c in _contenders(samples, mode) if c != BASELINE]
     for candidate in others:
         found = gain(samples, candidate)
-        if found.low <= 1 and found.value > LOSS:
+        if found.low <= 1 and (found.value > LOSS or found.high > MISSED):
             return (
                 f"{candidate.backend} with n_jobs={candidate.n_jobs} is {found.low:.2f} to "
                 f"{found.high:.2f} times as fast as numpy"
@@ -106,7 +119,9 @@ def doubt(samples: Samples, mode: str) -> str:
 def chosen(points: Mapping[int, Samples], mode: str) -> dict[int, Candidate]:
     """Choose at every size: the least loss over all of them, with a price for each change.
 
-    Numpy may be chosen everywhere, others only where they are faster with their whole interval.
+    Numpy may be chosen everywhere, others only from where they are faster with their whole
+    interval; they stay chosen at larger sizes where noise hides whether they still are, as long as
+    they seem to be.
 
     Examples
     --------
@@ -120,8 +135,15 @@ def chosen(points: Mapping[int, Samples], mode: str) -> dict[int, Candidate]:
     sizes = sorted(points)
     for size in sizes:
         new = {}
-        for candidate, loss in losses(points[size], mode).items():
-            prices = {last: cost + SWITCH * (last != candidate) for last, (cost, _) in ways.items()}
+        undecided = _undecided(points[size], mode)
+        for candidate, loss in (losses(points[size], mode) | undecided).items():
+            prices = {
+                last: cost + SWITCH * (last != candidate)
+                for last, (cost, _) in ways.items()
+                if last == candidate or candidate not in undecided
+            }
+            if not prices:
+                continue
             last = min(prices, key=prices.__getitem__)
             new[candidate] = prices[last] + loss, [*ways[last][1], candidate]
         ways = new
@@ -174,7 +196,7 @@ def suits(points: Mapping[int, Samples], steps: Sequence[Choice], mode: str) -> 
             return False
         if found[0] != best:
             lead = gain(points[size], best, found[0])
-            slower = found[0] != BASELINE and gain(points[size], found[0]).low <= 1
+            slower = found[0] != BASELINE and gain(points[size], found[0]).value < 1
             if slower or (lead.low > 1 and lead.value >= WORTH):
                 return False
     return True

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-import platformdirs
 
+from backends import files
 from backends.machine import Machine
 
 __all__ = [
@@ -231,7 +230,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def folder() -> Path:
     """Give the user's folder for results."""
-    return Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / "bench"
+    return files.data_folder("bench")
 
 
 def prepare(output: Path | None) -> Path:
@@ -261,9 +260,7 @@ def prepare(output: Path | None) -> Path:
             raise RecordError(f"{target} is a folder: give the name of a file in it")
         elif target.exists():
             read(target)  # Only what a bench wrote may be replaced.
-        with _beside(target).open("xb"):
-            pass
-        _beside(target).unlink()
+        files.try_folder(place)
     except OSError as error:
         raise RecordError(
             f"results cannot be written to {place}: {error.strerror}; "
@@ -280,24 +277,10 @@ def write(record: Record, target: Path) -> None:
     RecordError
         The disk is full, say. What was in `target` before is still there.
     """
-    text = encode(record)
-    temporary = _beside(target)
     try:
-        with temporary.open("xb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        files.write_whole(target, encode(record))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RecordError(f"{target} cannot be written: {error.strerror}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}")
 
 
 def encode(record: Record) -> bytes:

@@ -99,6 +99,8 @@ class Tuned(NamedTuple):
 def tune(plan: Sequence[Curve], *, seconds: float) -> Iterator[Tuned]:
     """Measure curves one after another, and give each when it is finished.
 
+    Those that are unclear then are measured on in what time is left, and given again.
+
     Parameters
     ----------
     plan : sequence of Curve
@@ -109,6 +111,7 @@ def tune(plan: Sequence[Curve], *, seconds: float) -> Iterator[Tuned]:
     end = time.perf_counter() + seconds
     supply = None
     used: set[Candidate] = set()
+    again: list[_Search] = []
     try:
         for index, curve in enumerate(plan):
             if supply is None or (supply.kernel, supply.dtype) != curve[:2]:
@@ -121,7 +124,15 @@ def tune(plan: Sequence[Curve], *, seconds: float) -> Iterator[Tuned]:
             except Exception as error:  # A kernel of another package: the others go on.
                 text = f"numpy itself fails: {type(error).__name__}: {error}"
                 found = Tuned(curve, {}, False, text, 0.0, 0.0, ())
+            if found.finished and found.unclear:
+                again.append(search)
             yield found
+        for index, search in enumerate(again):
+            left = end - time.perf_counter()
+            if left <= 0:
+                break
+            with np.errstate(all="ignore"):
+                yield search.run_on(left / (len(again) - index))
     finally:
         curves.close(used)
 
@@ -133,6 +144,7 @@ class _Search:
         self.curve, self.supply, self.used = curve, supply, used
         self.seconds = seconds
         self.begin = time.perf_counter()
+        self.elapsed = 0.0
         self.points: dict[int, dict[Candidate, list[float]]] = {}
         self.spent: dict[int, float] = {}
         self.running: list[Candidate] = []
@@ -144,7 +156,19 @@ class _Search:
         left = self._measure_grid(grid)
         if not left:
             self._refine()
-        spent = time.perf_counter() - self.begin
+        return self._found(grid, left)
+
+    def run_on(self, seconds: float) -> Tuned:
+        """Measure longer where it was not clear; what was measured counts too."""
+        self.begin = time.perf_counter() - self.elapsed
+        self.seconds = self.elapsed + seconds
+        self._refine()
+        return self._found(sorted(self.points, reverse=True), [])
+
+    def _found(self, grid: Sequence[int], left: Sequence[int]) -> Tuned:
+        spent = self.elapsed = time.perf_counter() - self.begin
+        # The arrays of all that wait to be measured on would fill the memory.
+        self.supply = Supply(self.curve.kernel, self.curve.dtype)
         unclear, wanted = "", spent
         if not grid:
             unclear, wanted = "there was no time to begin", 0.0
@@ -316,7 +340,7 @@ def merge(
 ) -> tuple[dict[Key, Sequence[Choice]], list[Point]]:
     """Put what was found into what an older profile says.
 
-    A curve that was not finished replaces nothing that was.
+    A curve that was not finished, or is unclear, replaces nothing that was.
 
     Parameters
     ----------
@@ -327,7 +351,11 @@ def merge(
     """
     names = {(each.curve.kernel.name, *each.curve[1:]): each for each in found if each.points}
     known = {(key.kernel, key.dtype, key.layout) for key in choices}
-    new = {name: each for name, each in names.items() if each.finished or name not in known}
+    new = {
+        name: each
+        for name, each in names.items()
+        if name not in known or (each.finished and not each.unclear)
+    }
     merged: dict[Key, Sequence[Choice]] = {
         key: steps
         for key, steps in choices.items()

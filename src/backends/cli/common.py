@@ -105,9 +105,11 @@ def notes() -> Iterator[None]:
     """Print each warning once, as a line on stderr, when the block ends."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield
-    for text in dict.fromkeys(str(warning.message) for warning in caught):
-        note(text)
+        try:
+            yield
+        finally:
+            for text in dict.fromkeys(str(warning.message) for warning in caught):
+                note(text)
 
 
 def note(text: str) -> None:

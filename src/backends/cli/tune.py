@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,19 +15,21 @@ import filelock
 import typer
 from rich.table import Table
 
-from backends import config, measurements, profile
-from backends.bench import check, curves, tune
-from backends.bench.check import Checked
+from backends import files, measurements, profile
+from backends.backend import count_jobs
+from backends.bench import curves, tune
 from backends.bench.conditions import Watch
 from backends.bench.curves import Curve
 from backends.bench.heading import disturbances
 from backends.bench.tune import Tuned
+from backends.cli.check import check_profile
 from backends.cli.common import (
     INTERRUPTED,
     INVALID,
     console,
     errors,
     keep_what_is_done,
+    note,
     progress_bar,
     split,
 )
@@ -71,13 +74,15 @@ def tune_command(
             raise ValueError(f"--time {time}: give a number of seconds")
         plan = curves.plan(split(kernel))
         if check:
-            _check(plan, seconds=time)
+            check_profile(plan, seconds=time)
         else:
             _tune(plan, seconds=time)
 
 
 def _tune(plan: Sequence[Curve], *, seconds: float) -> None:
+    _refuse_limits()
     with _alone():
+        old = _old()
         watch = Watch()
         found, complete = _measure(plan, seconds=seconds)
         disturbed = disturbances(watch.stop())
@@ -88,24 +93,31 @@ def _tune(plan: Sequence[Curve], *, seconds: float) -> None:
                 text = f"no time to measure anything: nothing is saved. --time {enough} would do"
             console(stderr=True).print(f"backends: {text}")
             raise typer.Exit(INVALID if complete else INTERRUPTED)
-        saved = _save(found)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        saved = profile.write(created, *tune.merge(found, *old))
     out = console()
-    out.print(disturbed, soft_wrap=True)
     _show_table(found, saved)
     _show_winners(found)
-    for note in dict.fromkeys(note for each in found for note in each.notes):
-        out.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+    for text in dict.fromkeys(text for each in found for text in each.notes):
+        note(text)
     _show_unclear(found, plan, seconds, complete=complete)
     out.print(f"saved: {saved.path}", style="dim", markup=False, soft_wrap=True)
+    out.print(disturbed, soft_wrap=True)
+    if not complete:
+        text = (
+            f"backends: interrupted: {len(found)} of {len(plan)} curves are kept, the others stay "
+            "as they were; the same command tunes all of them again, --kernel some"
+        )
+        console(stderr=True).print(text, soft_wrap=True, markup=False)
+        raise typer.Exit(INTERRUPTED)
     example = next(each for each in found if each.points).curve.kernel.name
     out.print(
         "In force from now on: backend auto, which goes by it, is the default where nothing else "
         f"is chosen. `backends explain {example} --size 1e6` shows a choice and its reasons. To "
         'go back, delete the file, or choose backend = "numpy".',
         markup=False,
+        soft_wrap=True,
     )
-    if not complete:
-        raise typer.Exit(INTERRUPTED)
 
 
 @contextmanager
@@ -131,44 +143,49 @@ def _alone() -> Iterator[None]:
 
 def _measure(plan: Sequence[Curve], *, seconds: float) -> tuple[list[Tuned], bool]:
     """Measure under a progress bar; Ctrl-C ends it and keeps the finished curves."""
-    found: list[Tuned] = []
+    known: dict[Curve, Tuned] = {}
     keep_what_is_done()
     progress = progress_bar()
     try:
         with progress:
             bar = progress.add_task("starting", total=len(plan))
             for each in tune.tune(plan, seconds=seconds):
-                found.append(each)
-                ahead = plan[min(len(found), len(plan) - 1)]
+                new = each.curve not in known
+                known[each.curve] = each
+                ahead = plan[min(len(known), len(plan) - 1)] if new else each.curve
                 text = f"{ahead.kernel.name} {ahead.dtype}".ljust(20)
-                progress.update(bar, description=text, advance=1)
+                progress.update(bar, description=text, advance=int(new))
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do is to save, and soon over
-        if not found:
-            return found, False
-        console(stderr=True).print(
-            f"backends: interrupted: {len(found)} of {len(plan)} curves are kept, the others stay "
-            "as they were"
-        )
-        return found, False
-    return found, True
+        return list(known.values()), False
+    return list(known.values()), True
 
 
-def _save(found: Sequence[Tuned]) -> Profile:
+def _old() -> tuple[Mapping[Key, Sequence[Choice]], list[Point]]:
+    """Read what this machine's profile says, and make sure that a new one can be written."""
     file = profile.path()
-    choices: Mapping[Key, Sequence[Choice]] = {}
-    points: list[Point] = []
-    if file.exists():
-        try:
-            old = profile.read(file)
-        except profile.ProfileError as error:
-            text = f"note: {error}. A new profile takes its place"
-            console(stderr=True).print(text, style="yellow", markup=False, soft_wrap=True)
-        else:
-            choices = old.choices
-            points = measurements.read(file, old.created)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return profile.write(created, *tune.merge(found, choices, points))
+    files.try_folder(file.parent)
+    if not file.exists():
+        return {}, []
+    try:
+        old = profile.read(file)
+    except profile.ProfileError as error:
+        kept = file.with_suffix(".toml.bak")
+        kept.write_bytes(file.read_bytes())
+        note(f"{error}. A new profile takes its place; this one is kept as {kept.name}")
+        return {}, []
+    return old.choices, measurements.read(file, old.created)
+
+
+def _refuse_limits() -> None:
+    """Refuse to tune for fewer cores than the profile will say that it is for."""
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    cores = count_jobs(-1)
+    if text.isdecimal() and 0 < int(text) < cores:
+        raise ValueError(
+            f"OMP_NUM_THREADS={text} lets the engines use {text} of the {cores} cores, and the "
+            "profile would be for that: unset it to tune; it is obeyed wherever kernels run"
+        )
 
 
 def _show_table(found: Sequence[Tuned], saved: Profile) -> None:
@@ -181,9 +198,9 @@ def _show_table(found: Sequence[Tuned], saved: Profile) -> None:
             continue
         cells = []
         for mode in profile.MODES:
-            own = each.choices
+            own = saved.choices
             key = Key(mode, *each.curve[1:], each.curve.kernel.name)
-            steps = own.get(key, own[key._replace(mode="exact")])
+            steps = own.get(key, own.get(key._replace(mode="exact"), ()))
             text = ", ".join(f"{s.backend} {s.n_jobs} from {s.start:,}" for s in steps)
             cells.append(text or "numpy")
         gains = [f"{each.gain(mode):.1f}x" for mode in profile.MODES]
@@ -196,6 +213,7 @@ def _show_table(found: Sequence[Tuned], saved: Profile) -> None:
             "Sizes are elements, or the order of matrices; gain is over numpy at the largest size "
             "measured, in mode exact / fast.",
             style="dim",
+            soft_wrap=True,
         )
 
 
@@ -215,89 +233,18 @@ def _show_unclear(
     out = console()
     out.print(f"unclear: {len(unclear)} of {len(plan)} curves", style="yellow")
     for each in unclear[:LISTED]:
-        text = f"  {each.curve.kernel.name} {each.curve.dtype} {each.curve.layout}: {each.unclear}"
+        text = f"  {' '.join((each.curve.kernel.name, *each.curve[1:]))}: {each.unclear}"
         out.print(text, markup=False, soft_wrap=True)
     if len(unclear) > LISTED:
         out.print(f"  ... and {len(unclear) - LISTED} more")
     if complete:
         enough = _enough(found, plan, seconds)
-        out.print(f"What is unclear stays numpy; --time {enough} would do, about.")
+        out.print(
+            "What is unclear stays as an older profile had it, or goes by what was certain; "
+            f"--time {enough} would do, about.",
+            soft_wrap=True,
+        )
 
 
 def _enough(found: Sequence[Tuned], plan: Sequence[Curve], seconds: float) -> int:
     return math.ceil(tune.enough_time(found, len(plan), seconds) / 10) * 10
-
-
-def _check(plan: Sequence[Curve], *, seconds: float) -> None:
-    current = profile.current()
-    if current.profile is None:
-        raise ValueError(
-            current.problem or "this machine has no profile yet: run `backends tune` first"
-        )
-    tuned = measurements.read(current.profile.path, current.profile.created)
-    modes = list(dict.fromkeys(("exact", config.current().mode.value)))
-    cases = check.plan(plan, tuned, modes)
-    found: list[Checked] = []
-    keep_what_is_done()
-    progress = progress_bar()
-    complete = True
-    try:
-        with progress:
-            bar = progress.add_task("starting", total=len(cases))
-            for each in check.measure(cases, seconds=seconds):
-                found.append(each)
-                progress.update(bar, description=each.case.curve.kernel.name.ljust(12), advance=1)
-    except KeyboardInterrupt:
-        complete = False
-    if found:
-        _show_check(found, len(cases), seconds)
-    if not complete:
-        raise typer.Exit(INTERRUPTED)
-    if not found:
-        raise ValueError(f"--time {seconds:g} is too little to measure one point")
-    if check.failures(found):
-        raise typer.Exit(INVALID)
-
-
-def _show_check(found: Sequence[Checked], planned: int, seconds: float) -> None:
-    out = console()
-    out.print(f"Backend auto at {len(found)} points that were not measured before", style="bold")
-    if len(found) < planned:
-        enough = math.ceil(seconds * planned / len(found) / 10) * 10
-        out.print(f"of {planned}; --time {enough} would do for all, about", style="yellow")
-    raw = math.exp(sum(math.log(each.raw) for each in found) / len(found))
-    out.print(
-        f"Against the best single backend of each point, in the geometric mean: "
-        f"{_percent(check.mean_loss(found))} slower, "
-        f"{_percent(check.mean_loss(found, beyond_noise=True))} beyond noise (limit "
-        f"{_percent(check.MEAN)}; {_percent(raw)} before the best was measured once more, which "
-        "is too much: of noisy times the least is taken)",
-        soft_wrap=True,
-    )
-    _show_points("Worst points", sorted(found, key=lambda each: -each.beyond_noise)[:LISTED])
-    slower = sorted((e for e in found if e.is_slower), key=lambda each: -each.slower.low)
-    out.print(f"Slower than plain NumPy beyond noise and what is allowed: {len(slower)} points")
-    if slower:
-        _show_points("The worst of them", slower[:LISTED])
-    for text in check.failures(found):
-        out.print(f"backends: auto is {text}", style="red", markup=False, soft_wrap=True)
-
-
-def _show_points(title: str, points: Sequence[Checked]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, title=title, title_justify="left")
-    table.add_column("call")
-    for column in ("size", "NumPy us", "best", "slower than best", "than NumPy"):
-        table.add_column(column, justify="right")
-    for each in points:
-        curve = each.case.curve
-        table.add_row(
-            f"{curve.kernel.name} {curve.dtype} {curve.layout} {each.case.mode}",
-            *(f"{each.case.size:,}", f"{each.seconds * 1e6:,.1f}", each.oracle),
-            f"{_percent(each.loss.low)} to {_percent(each.loss.high)}",
-            f"{_percent(each.slower.low)} to {_percent(each.slower.high)}",
-        )
-    console().print(table)
-
-
-def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):.1f}%"

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from backends import arguments
+from backends import arguments, budget
 from backends.backend import Backend, Support
 from backends.errors import BackendUnavailableError, UnsupportedKernelError
 from backends.kernel import Kernel
@@ -147,7 +147,7 @@ class ForeignBackend(Backend):
                 name = str(x.dtype).rpartition(".")[2]
                 if name in ("float32", "float64", "complex64", "complex128"):
                     self._refuse_dtype(kernel, np.dtype(name))
-            with self.limited():
+            with budget.Share(self.n_jobs), self.limited():
                 return self.compute_own(kernel, arrays, out)
         arguments.plain(self.name, kernel, arrays, out)
         bound = arguments.bind(kernel, arrays, out)
@@ -161,7 +161,7 @@ class ForeignBackend(Backend):
             results = tuple(np.empty(s, d) for s, (_, d) in zip(shapes, bound.items, strict=True))
         else:
             target = _target(kernel, bound, operands)
-            with self.limited():
+            with budget.Share(self.n_jobs), self.limited():
                 results = self.compute(kernel, operands, target)
         if bound.outs is not None:
             for given, computed in zip(bound.outs, results, strict=True):
@@ -192,7 +192,10 @@ class ForeignBackend(Backend):
         raise NotImplementedError
 
     def limited(self) -> AbstractContextManager[None]:
-        """Hold the library to `n_jobs` threads for a block, and put back what was before."""
+        """Hold the library to what the budget granted for a block, and put back what was before.
+
+        That is ``budget.current().threads``, at most `n_jobs`.
+        """
         return nullcontext()
 
     def _refuse_mixture(

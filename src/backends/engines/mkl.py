@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from backends import budget
 from backends.engines.foreign import Array, ForeignBackend
 from backends.kernel import Kernel
 
@@ -110,9 +111,9 @@ class MklBackend(ForeignBackend):
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Hold MKL to `n_jobs` threads in this thread, which is all that its setting reaches."""
+        """Hold MKL to its share of threads in this thread: its setting reaches no other."""
         set_ = _library()[0].MKL_Set_Num_Threads_Local
-        before = set_(self.n_jobs)
+        before = set_(budget.current().threads)
         try:
             yield
         finally:

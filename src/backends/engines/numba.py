@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from backends import budget
 from backends.engines.foreign import Array, ForeignBackend, load
 from backends.kernel import Kernel
 
@@ -66,10 +67,10 @@ class NumbaBackend(ForeignBackend):
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Hold Numba to `n_jobs` threads in this thread, which is all that its setting reaches."""
+        """Hold Numba to its share of threads in this thread: its setting reaches no other."""
         numba = load("numba")
         before = numba.get_num_threads()
-        numba.set_num_threads(min(self.n_jobs, numba.config.NUMBA_NUM_THREADS))
+        numba.set_num_threads(min(budget.current().threads, numba.config.NUMBA_NUM_THREADS))
         try:
             # Of Numba's threading layers, this one aborts where two callers meet.
             with _alone if _layer() in (None, "workqueue") else nullcontext():

@@ -6,6 +6,7 @@ import threading
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
+from backends import budget
 from backends.engines.foreign import Array, ForeignBackend, counted, load
 from backends.kernel import Kernel
 
@@ -49,9 +50,9 @@ class NumexprBackend(ForeignBackend):
         return (load("numexpr").evaluate(self.functions[kernel.name], names, {}, target),)
 
     def limited(self) -> AbstractContextManager[None]:
-        """Hold numexpr to `n_jobs` threads; its calls take turns in any case."""
+        """Hold numexpr to its share of threads; its calls take turns in any case."""
         numexpr = load("numexpr")
-        most = min(self.n_jobs, numexpr.MAX_THREADS)
+        most = min(budget.current().threads, numexpr.MAX_THREADS)
         return counted(_turns, numexpr.get_num_threads, numexpr.set_num_threads, most)
 
 

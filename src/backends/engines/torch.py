@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from backends import budget
 from backends.engines.foreign import Array, ForeignBackend, counted, load
 from backends.engines.lending import writeable
 from backends.errors import BackendUnavailableError
@@ -134,9 +135,10 @@ class TorchBackend(ForeignBackend):
         # A thread takes the process's count at its first look, which nobody may be changing then.
         with _turns:
             count = torch.get_num_threads()
-        if count == self.n_jobs or self.device.type != "cpu":
+        threads = budget.current().threads
+        if count == threads or self.device.type != "cpu":
             return nullcontext()
-        return counted(_turns, torch.get_num_threads, torch.set_num_threads, self.n_jobs)
+        return counted(_turns, torch.get_num_threads, torch.set_num_threads, threads)
 
     def _writes(self, kernel: Kernel, operands: tuple[Array, ...]) -> bool:
         if kernel.name == "matmul":  # of a vector it wants another shape of `out`
