@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -624,3 +625,22 @@ def test_mode_comes_from_the_configuration(monkeypatch):
         assert np.array_equal(backends.erf(x), scipy.special.erf(x))
     with pytest.raises(backends.ConfigError, match="mode must be one of exact, fast, not 'quick'"):
         backends.set_config(mode="quick")
+
+
+@pytest.mark.parametrize("size", [1, 3000, 100_000])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("name", sorted(k for k, v in kernels.every().items() if ufunc_of(v)))
+def test_the_engine_raises_no_floating_point_error_of_its_own(name, mode, n_jobs, size):
+    kernel = getattr(backends, name)
+    backend = OpenmpBackend(n_jobs, mode=mode)
+    for dtype in ("float64", "float32"):
+        arrays = kernel.inputs("elements", size, dtype)
+        errors = []
+        for function in (kernel.reference, partial(backend.run, kernel)):
+            errors.append(set())
+            with np.errstate(all="call", call=lambda error, flag, to=errors[-1]: to.add(error)):
+                for _ in range(10):  # what a call learns, the next ones use
+                    function(*arrays)
+        expected, actual = errors
+        assert actual <= expected, dtype

@@ -143,10 +143,10 @@ void loop_learn(struct loop *loop, double seconds, intptr_t elements)
     const double cost = seconds / (double)elements, least = atomic_load(&loop->cost);
     if (cost > 0.0 && (least == 0.0 || cost < least)) {
         atomic_store(&loop->cost, cost);
-        /* 0 where there is no team just now: nothing is learnt of it then. */
+        /* 0 where there is no team, for one job or just now: nothing is learnt of it then. */
         const double work = team_least_work(loop->jobs);
         if (work > 0.0 && !loop->fixed_threshold) {
-            atomic_store(&loop->threshold, (intptr_t)fmin(work / cost, 1e15));
+            atomic_store(&loop->threshold, (intptr_t)fmin(work / cost, 1e9));
         }
     }
 }

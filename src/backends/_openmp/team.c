@@ -244,6 +244,9 @@ static double least_work(int wanted, double cost)
 
 double team_least_work(int wanted)
 {
+    if (wanted < 2) {
+        return 0.0; /* and above all, no division by 0: the caller would find the status flag */
+    }
     _Atomic double *const known = &awake_costs[wanted < MOST_KNOWN ? wanted : MOST_KNOWN - 1];
     double cost = atomic_load(known);
     if (cost == 0.0) {
@@ -255,7 +258,8 @@ double team_least_work(int wanted)
 
 bool team_pays(int wanted, double seconds)
 {
-    if (seconds < team_least_work(wanted)) {
+    const double least = team_least_work(wanted);
+    if (least == 0.0 || seconds < least) {
         return false;
     }
     if (last_end > 0.0 && team_clock() - last_end < AWAKE) {
@@ -265,7 +269,8 @@ bool team_pays(int wanted, double seconds)
     if (seconds >= least_work(wanted, cost)) {
         return true;
     }
-    /* An estimate that was unlucky is not kept for ever. */
+    /* An estimate that was unlucky is not kept for ever. It never comes near underflow: `seconds`
+     * is at least `least`. */
     atomic_store(&asleep_cost, 0.98 * cost);
     return false;
 }
