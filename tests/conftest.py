@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import itertools
 import os
 import subprocess
 import sys
@@ -81,3 +83,48 @@ def pytest_addoption(parser):
         metavar="BACKENDS",
         help="backends, with commas between them, that must be there: a missing one fails",
     )
+
+
+def _points(code):
+    """Give the offsets in `code` where Python looks whether Ctrl-C was pressed."""
+    steps = itertools.pairwise(dis.get_instructions(code))
+    looks = ("RESUME", "CALL", "JUMP_BACKWARD")
+    return {after.offset for before, after in steps if before.opname.startswith(looks)}
+
+
+@pytest.fixture
+def interrupted():
+    """Call a function again and again, ended by Ctrl-C at one point of other functions after the
+    other; give their numbers, each when the call has ended."""
+
+    def each(function, *inside):
+        points = {f.__code__: _points(f.__code__) for f in inside}
+        passed = 0
+
+        def trace(frame, event, arg):
+            nonlocal passed
+            frame.f_trace_opcodes = frame.f_code in points
+            if event == "opcode" and frame.f_lasti in points.get(frame.f_code, ()):
+                passed += 1
+                if passed == number:
+                    raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        for number in itertools.count(1):
+            passed = 0
+            try:
+                sys.settrace(trace)
+                function()
+            except KeyboardInterrupt as error:
+                # Kept alive, as by an interactive session: nothing must depend on its end.
+                sys.last_value = error
+                sys.settrace(before)
+                yield number
+            else:
+                break
+            finally:
+                sys.settrace(before)
+        assert number > len(inside)
+
+    return each

@@ -40,7 +40,7 @@ ENGINE = {"backend", "kernel", "arguments", "blas", "budget", "errors", "machine
 MAY_IMPORT = {
     "errors": set(),
     "accuracy": set(),
-    "blas": set(),
+    "blas": {"budget"},
     "budget": set(),
     "catalogue": set(),
     "kernel": set(),

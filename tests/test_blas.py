@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -170,6 +171,84 @@ def test_a_wish_that_was_never_made_is_not_taken_back_from_others():
     with blas.limited(1):
         blas.release("interrupted before it was made")
         assert count() == 1
+    assert count() == OUTSIDE
+
+
+class AtTheEnd(KeyboardInterrupt):
+    """Ctrl-C just before a limit would be released."""
+
+
+@pytest.fixture
+def unreleased():
+    """Limit BLAS to one thread, and be interrupted before that is released."""
+    real = blas.limited.__exit__
+
+    def interrupted_end(self, *error):
+        raise AtTheEnd
+
+    def call():
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(AtTheEnd):
+            patch.setattr(blas.limited, "__exit__", interrupted_end)
+            limit()
+        assert blas.limited.__exit__ is real
+        assert count() == 1
+
+    return call
+
+
+ENDS = (blas.limited.__enter__, blas.limited.__exit__, blas.acquire, blas.release)
+
+
+def limit(threads=1):
+    with blas.limited(threads):
+        assert count() == threads
+
+
+def test_ctrl_c_at_any_point_leaves_no_limit_for_ever(interrupted):
+    for point in interrupted(limit, *ENDS):
+        limit(2)
+        assert count() == OUTSIDE, point
+        assert blas._wishes == {}, point
+
+
+def test_ctrl_c_while_what_another_left_is_made_good(interrupted, unreleased):
+    def twice():
+        unreleased()
+        limit(2)
+
+    for point in interrupted(twice, *ENDS, blas._forget_interrupted, blas.limited.interrupted):
+        limit(2)
+        assert count() == OUTSIDE, point
+        assert blas._wishes == {}, point
+
+
+def test_what_is_permitted_is_not_what_was_left_by_ctrl_c(unreleased, monkeypatch):
+    governed = blas.library()._replace(unlimited=9)
+    monkeypatch.setattr(blas, "library", lambda: governed)
+    unreleased()
+    assert blas.permitted(8) == OUTSIDE
+    assert (count(), blas._wishes) == (OUTSIDE, {})
+
+
+def test_a_count_that_was_set_after_ctrl_c_stands(unreleased):
+    unreleased()
+    blas.library().set(2)
+    limit()
+    assert count() == 2
+
+
+def test_ctrl_c_ends_no_wish_of_others(unreleased):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(blas.acquire, 2, "theirs").result()
+        unreleased()
+        limit()
+        assert count() == 2
+        pool.submit(blas.release, "theirs").result()
+    assert count() == OUTSIDE
+    with blas.limited(2):
+        unreleased()
+        limit()
+        assert count() == 2
     assert count() == OUTSIDE
 
 

@@ -8,6 +8,7 @@ count in the middle of a call.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import threading
 import time
@@ -197,6 +198,65 @@ def test_one_job_is_not_counted(count):
         assert (granted.threads, count.taken()) == (1, 0)
 
 
+def shared():
+    with budget.Share(2) as granted:
+        assert (granted.threads, budget.counter().taken()) == (2, 2)
+        assert budget.current() is granted
+
+
+def works():
+    with budget.working():
+        assert budget.is_counted()
+
+
+@pytest.mark.parametrize("call", [shared, works])
+def test_ctrl_c_at_any_point_leaves_nobody_counted_for_ever(call, count, interrupted):
+    kinds = (budget.Share, budget.working)
+    ends = [getattr(kind, name) for kind in kinds for name in ("__enter__", "__exit__")]
+    ends += [budget._uncount, budget.is_counted]
+    if count is budget._own:
+        ends += [count.take.__func__, count.give.__func__]
+    for point in interrupted(call, *ends):
+        assert not budget.is_counted(), point
+        assert count.taken() == 0, point
+        shared()
+        works()
+        assert count.taken() == 0, point
+        assert not count.counts_me(), point
+        assert budget._mine.frame is budget._mine.share is None
+
+
+class AtTheEnd(KeyboardInterrupt):
+    """Ctrl-C just before a share would be given back."""
+
+
+def test_ctrl_c_while_what_another_left_is_made_good(count, interrupted):
+    def interrupted_end(self, *error):
+        raise AtTheEnd
+
+    def twice():
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(AtTheEnd):
+            patch.setattr(budget.Share, "__exit__", interrupted_end)
+            shared()
+        assert count.taken() == 2
+        shared()
+
+    for point in interrupted(twice, budget._uncount, budget.is_counted):
+        shared()
+        assert count.taken() == 0, point
+
+
+def test_a_call_inside_a_call_is_told_from_one_that_was_interrupted(count):
+    def inside():
+        with budget.Share(2) as inner:
+            return inner.threads, budget.is_counted(), count.taken()
+
+    with budget.Share(2):
+        assert inside() == (1, True, 2)
+        assert inside() == (1, True, 2)
+    assert inside() == (2, True, 2)
+
+
 def test_just_as_many_workers_step_back_as_there_are_too_many(count):
     with budget.Share(2) as mine, ThreadPoolExecutor(1) as other:
         assert not mine.step_back()
@@ -215,7 +275,9 @@ def test_what_is_interrupted_before_it_is_counted_gives_nothing_back(monkeypatch
         raise KeyboardInterrupt
 
     real = budget.counter()
-    fake = SimpleNamespace(take=interrupted, give=real.give, counts_me=real.counts_me)
+    fake = SimpleNamespace(
+        take=interrupted, give=real.give, counts_me=real.counts_me, mark=real.mark
+    )
     with ThreadPoolExecutor(1) as other:
         other.submit(real.take, 2).result()
         monkeypatch.setattr(budget, "counter", lambda: fake)

@@ -8,12 +8,16 @@ last to leave puts back what was there before.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from functools import cache
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from backends import budget
 
 __all__ = ["Library", "acquire", "library", "limited", "permitted", "release"]
 
@@ -125,6 +129,8 @@ def permitted(threads: int) -> int:
     if governed is None:
         return threads
     with _lock:
+        if _wishes:
+            _forget_interrupted(governed)
         outside = _outside if _wishes else governed.get()
     return min(threads, outside) if outside < governed.unlimited else threads
 
@@ -140,12 +146,14 @@ class limited:  # noqa: N801 - used like a function
     """
 
     # No generator, which takes as long as all the rest: a small product takes a microsecond.
-    __slots__ = ("_threads",)
+    __slots__ = ("_frame", "_thread", "_threads")
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
 
     def __enter__(self) -> None:
+        self._frame: FrameType = sys._getframe(1)
+        self._thread = threading.get_ident()
         try:
             acquire(self._threads, self)
         except BaseException:  # Ctrl-C may come in the middle of it
@@ -153,7 +161,15 @@ class limited:  # noqa: N801 - used like a function
             raise
 
     def __exit__(self, *error: object) -> None:
-        release(self)
+        try:
+            release(self)
+        except BaseException:  # and in the middle of this
+            release(self)
+            raise
+
+    def interrupted(self) -> bool:
+        """Tell whether the block was in this thread, and Ctrl-C ended it before its release."""
+        return self._thread == threading.get_ident() and not budget.is_running(self._frame)
 
 
 def acquire(threads: int, wish: object) -> None:
@@ -163,6 +179,8 @@ def acquire(threads: int, wish: object) -> None:
     if governed is None:
         return
     with _lock:
+        if _wishes:
+            _forget_interrupted(governed)
         current = governed.get()
         if not _wishes:
             _outside = current
@@ -178,11 +196,26 @@ def release(wish: object) -> None:
     if governed is None:
         return
     with _lock:
-        threads = _wishes.pop(wish, None)
-        if threads is not None:
-            wanted = min(_wishes.values()) if _wishes else _outside
-            if wanted != threads:
-                governed.set(wanted)
+        if wish not in _wishes:
+            return
+        wanted = _outside
+        if len(_wishes) > 1:
+            wanted = min(threads for other, threads in _wishes.items() if other != wish)
+        if wanted != _wishes[wish]:
+            governed.set(wanted)
+        # Last: where Ctrl-C comes before, the wish tells that there is a count to put back.
+        del _wishes[wish]
+
+
+def _forget_interrupted(governed: Library) -> None:
+    """End wishes of this thread that Ctrl-C kept from being released; the lock is held."""
+    left = [wish for wish in _wishes if isinstance(wish, limited) and wish.interrupted()]
+    # Where the count is another now, it was put back, or somebody else has set it since.
+    if left and governed.get() == min(_wishes.values()):
+        others = [threads for wish, threads in _wishes.items() if wish not in left]
+        governed.set(min(others) if others else _outside)
+    for wish in left:
+        del _wishes[wish]
 
 
 def _after_fork() -> None:

@@ -17,14 +17,14 @@ it is not there, this module does.
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from types import FrameType
 from typing import Any, Self
 
-__all__ = ["Share", "cores", "counter", "current", "is_counted", "working"]
+__all__ = ["Share", "cores", "counter", "current", "is_counted", "is_running", "working"]
 
 
 @cache
@@ -74,47 +74,91 @@ class Share:
         return True
 
     def __enter__(self) -> Self:
-        count = counter()
-        if self.threads < 2 or count.counts_me():
+        if self.threads < 2 or is_counted():
             self.threads = 1
             return self
+        _mine.frame, _mine.share = sys._getframe(1), self
+        self._counts = True
         try:
-            self._counts = True
-            self.threads, self._allowed = count.take(self.threads)
-            _shares.current = self
+            self.threads, self._allowed = counter().take(self.threads)
         except BaseException:  # Ctrl-C may come as soon as it is counted
-            count.give(0)
+            _uncount()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._counts:
-            counter().give(len(self._gone))
-            _shares.current = None
+            try:
+                _uncount()
+            except BaseException:  # and in the middle of this
+                _uncount()
+                raise
 
 
-_shares = threading.local()
+class _Mine(threading.local):
+    """Why the current thread is counted: the frame that runs the block, and the share it has.
+
+    The block is a ``with`` statement in the frame that enters it, which neither yields nor lends
+    it to an ``ExitStack``.
+    """
+
+    frame: FrameType | None = None
+    share: Share | None = None
+
+
+_mine = _Mine()
 
 
 def current() -> Share:
     """Give what the call that runs in this thread was granted: one thread where it asked not."""
-    return getattr(_shares, "current", None) or Share(1)
+    return _mine.share or Share(1)
 
 
-@contextmanager
-def working() -> Iterator[None]:
+class working:  # noqa: N801 - used like a function
     """Mark this thread as a worker, which is counted by its caller: what it calls runs serially."""
-    before = counter().mark(True)
-    try:
-        yield
-    finally:
-        counter().mark(before)
+
+    __slots__ = ("_marks",)
+
+    def __enter__(self) -> None:
+        self._marks = not is_counted()
+        if self._marks:
+            _mine.frame = sys._getframe(1)
+            counter().mark(True)
+
+    def __exit__(self, *error: object) -> None:
+        if self._marks:
+            _uncount()
 
 
 def is_counted() -> bool:
-    """Tell whether this thread is counted: its call is shared, or it works for one that is."""
-    counted: bool = counter().counts_me()
-    return counted
+    """Tell whether this thread is counted: its call is shared, or it works for one that is.
+
+    Ctrl-C may end a block before it gives back. That shows here, as its frame runs no more, and is
+    made good: otherwise all that this thread calls would run serially from then on.
+    """
+    if not counter().counts_me():
+        return False
+    if _mine.frame is None or is_running(_mine.frame):
+        return True
+    _uncount()
+    return False
+
+
+def _uncount() -> None:
+    """End the count of this thread's call; the same again where Ctrl-C ended it half-way."""
+    count = counter()
+    count.mark(False)
+    count.give(len(_mine.share._gone) if _mine.share else 0)
+    # Last: until then this tells that there is something to end.
+    _mine.share = _mine.frame = None
+
+
+def is_running(frame: FrameType) -> bool:
+    """Tell whether the current thread is in `frame`, or in what was called there."""
+    now: FrameType | None = sys._getframe(1)
+    while now is not None and now is not frame:
+        now = now.f_back
+    return now is frame
 
 
 @cache
@@ -136,7 +180,8 @@ class _Count:
 
     def begin(self) -> None:
         self._lock = threading.Lock()
-        self._taken = 0
+        # The count, and what each thread took: replaced at once, so that Ctrl-C parts them never.
+        self._state: tuple[int, dict[int, int]] = 0, {}
         self._mine = threading.local()
 
     def take(self, wanted: int) -> tuple[int, int]:
@@ -147,21 +192,24 @@ class _Count:
         if limit.isdecimal() and int(limit) > 0:
             allowed = min(allowed, int(limit))
         with self._lock:
-            self._mine.held = max(1, min(wanted, allowed - self._taken))
-            self._taken += self._mine.held
-        return self._mine.held, allowed
+            taken, held = self._state
+            mine = max(1, min(wanted, allowed - taken))
+            self._state = taken + mine, held | {threading.get_ident(): mine}
+        return mine, allowed
 
     def give(self, stepped_back: int) -> None:
+        me = threading.get_ident()
         with self._lock:
-            held = getattr(self._mine, "held", 0)
-            if held:
-                self._taken -= held - stepped_back
-            self._mine.held = 0
+            taken, held = self._state
+            if me in held:
+                others = {thread: mine for thread, mine in held.items() if thread != me}
+                self._state = taken - held[me] + stepped_back, others
 
     def step_back(self, allowed: int) -> bool:
         with self._lock:
-            too_many = self._taken > allowed
-            self._taken -= too_many
+            taken, held = self._state
+            too_many = taken > allowed
+            self._state = taken - too_many, held
         return too_many
 
     def mark(self, counted: bool) -> bool:
@@ -170,10 +218,10 @@ class _Count:
         return before
 
     def counts_me(self) -> bool:
-        return getattr(self._mine, "held", 0) > 0 or getattr(self._mine, "marked", False)
+        return threading.get_ident() in self._state[1] or getattr(self._mine, "marked", False)
 
     def taken(self) -> int:
-        return self._taken
+        return self._state[0]
 
 
 _own = _Count()
