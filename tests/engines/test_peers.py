@@ -116,7 +116,10 @@ def test_n_jobs_holds_during_a_call_and_the_old_count_afterwards(name, n_jobs, m
             with pytest.raises(ZeroDivisionError), backend.limited():
                 raise ZeroDivisionError
             assert getattr(library, get)() == outside
-        assert set(seen) == {min(n_jobs, most)}
+        # Where PyTorch has the same OpenMP library as our engine, its old count is OpenMP's limit,
+        # which every engine keeps.
+        assert max(seen) == min(n_jobs, most)
+        assert name == "torch" or set(seen) == {min(n_jobs, most)}
     finally:
         getattr(library, set_)(before)
 
