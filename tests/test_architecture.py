@@ -57,7 +57,8 @@ MAY_IMPORT = {
     "profile": {
         *("catalogue", "errors", "files", "kernels", "machine", "measurements", "position"),
     },
-    "auto": {"backend", "config", "errors", "kernel", "position", "profile", "registry"},
+    "lookup": {"backend", "kernel", "position", "registry"},
+    "auto": {"backend", "errors", "kernel", "lookup", "position", "profile", "registry"},
     "explanation": {
         "auto",
         "measurements",

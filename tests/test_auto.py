@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import backends
 from backends import auto as auto_module
-from backends import kernels, profile, registry
+from backends import kernels, lookup, profile, registry
 from backends.auto import AutoBackend
 from backends.position import DTYPES, LAYOUTS
 from backends.profile import Choice, Key
@@ -145,7 +145,10 @@ def test_the_short_cut_finds_what_decide_explains(case, first, more):
     decision = auto.decide(kernel, arrays)
     # Backends that do not compute: what is asked is which one is called.
     auto._backend = lambda kernel, step: SimpleNamespace(call=lambda *_: step.backend)
-    with mock.patch.object(auto_module, "in_one_piece", return_value="numpy"):
+    with (
+        mock.patch.object(auto_module, "in_one_piece", return_value="numpy"),
+        mock.patch.object(lookup, "in_one_piece", return_value="numpy"),
+    ):
         assert auto.call(kernel, tuple(arrays), None) == decision.backend
 
 

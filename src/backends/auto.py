@@ -23,20 +23,23 @@ from backends import position, profile, registry
 from backends.backend import Backend, in_one_piece
 from backends.errors import BackendUnavailableError, users_level
 from backends.kernel import Arrays, Call, Kernel
+from backends.lookup import (
+    NEVER,
+    Layout,
+    Table,
+    caller_of_elements,
+    caller_of_matrices,
+    owner_of,
+)
 from backends.position import DTYPES, LAYOUTS, Position
 from backends.profile import Choice, Key
 
 __all__ = ["AutoBackend", "Decision"]
 
-#: Libraries whose arrays stay with them, by the package of an array's type.
-OWNERS = {"cupy": "cupy", "torch": "torch", "jax": "jax", "jaxlib": "jax"}
-
 #: From which size, without a profile: elements, orders, elements of stacks. Some five times what
 #: `backends tune` finds for the kernel with the least work, on two cores.
 CONSERVATIVE = {"contiguous": 100_000, "strided": 100_000}
 CONSERVATIVE_BLAS = {"contiguous": 500, "strided": 500, "small_stack": 10**6, "stack": 10**5}
-
-ndarray = np.ndarray  # looked up in every call
 
 
 class Decision(NamedTuple):
@@ -119,12 +122,12 @@ class AutoBackend(Backend):
 
     def asarray(self, x: Any) -> Any:
         """Leave an array where it is."""
-        owner = _owner((x,))
+        owner = owner_of((x,))
         return np.asarray(x) if owner is None else x
 
     def to_numpy(self, x: Any) -> np.ndarray[Any, Any]:
         """Bring `x` to ordinary memory."""
-        owner = _owner((x,))
+        owner = owner_of((x,))
         return np.asarray(x) if owner is None else registry.get(owner).to_numpy(x)
 
     def decide(self, kernel: Kernel, arrays: Sequence[Any]) -> Decision:
@@ -137,7 +140,7 @@ class AutoBackend(Backend):
         arrays : sequence of array_like
             With what.
         """
-        owner = _owner(arrays)
+        owner = owner_of(arrays)
         if owner is not None:
             engine = registry.get(owner, mode=self.mode)
             return Decision(owner, engine.n_jobs, f"the arrays are {owner}'s, and stay there")
@@ -198,25 +201,25 @@ class AutoBackend(Backend):
         """Make the look-up of one kernel."""
         if self.profile is None and not self._problem and self.n_jobs > 1:  # others are said before
             _say_untuned()
-        tables: dict[Any, _Table] = {}
+        tables: dict[Any, Table] = {}
         for dtype in DTYPES:
             layouts = []
             for layout in LAYOUTS:
                 _, steps = self._steps(kernel, dtype, layout)
                 layouts.append(self._layout(kernel, layout, steps))
-            tables[np.dtype(dtype)] = _Table(min(each.least for each in layouts[:2]), *layouts)
+            tables[np.dtype(dtype)] = Table(min(each.least for each in layouts[:2]), *layouts)
         if kernel.blas:
-            return _caller_of_matrices(tables, self.mode)
-        return _caller_of_elements(tables, self.mode)
+            return caller_of_matrices(tables, self.mode)
+        return caller_of_elements(tables, self.mode)
 
-    def _layout(self, kernel: Kernel, layout: str, steps: Sequence[Choice]) -> _Layout:
+    def _layout(self, kernel: Kernel, layout: str, steps: Sequence[Choice]) -> Layout:
         # Matrices are looked up by their volume, which needs no root.
         cube = kernel.blas and layout in ("contiguous", "strided")
         sizes = [step.start**3 if cube else step.start for step in steps]
         calls: list[Call] = [in_one_piece]
         for index, step in enumerate(steps, start=1):
             calls.append(self._first(calls, index, step))
-        return _Layout(sizes[0] if sizes else NEVER, sizes, calls)
+        return Layout(sizes[0] if sizes else NEVER, sizes, calls)
 
     def _first(self, calls: list[Call], index: int, step: Choice) -> Call:
         """Give what starts a backend when it is first needed: a library may take seconds."""
@@ -232,110 +235,6 @@ class AutoBackend(Backend):
 
     def __repr__(self) -> str:
         return f"<backend {self.name}, n_jobs={self.n_jobs}, mode={self.mode}>"
-
-
-#: More than any array has.
-NEVER = 2**200
-
-
-class _Layout(NamedTuple):
-    """What runs calls, by size: `calls[i]` from `sizes[i - 1]` on."""
-
-    least: int
-    sizes: list[int]
-    calls: list[Call]
-
-
-class _Table(NamedTuple):
-    """The layouts of one dtype, and the size below which all but stacks are numpy's."""
-
-    least: int
-    contiguous: _Layout
-    strided: _Layout
-    small_stack: _Layout
-    stack: _Layout
-
-
-def _caller_of_elements(tables: dict[Any, _Table], mode: str) -> Call:
-    def call(kernel: Kernel, arrays: Arrays, out: Any) -> Any:
-        x = arrays[0]
-        if type(x) is not ndarray or (out is not None and type(out) is not ndarray):
-            return _elsewhere(kernel, tables, mode, arrays, out)
-        if len(arrays) > 1:
-            for y in arrays[1:]:
-                if type(y) is not ndarray or y.shape != x.shape or y.dtype is not x.dtype:
-                    if type(y) is float or type(y) is int:
-                        continue
-                    return _elsewhere(kernel, tables, mode, arrays, out)
-        table = tables.get(x.dtype)
-        if table is None:
-            return in_one_piece(kernel, arrays, out)
-        size = x.size
-        if size < table.least or not x.ndim:
-            return in_one_piece(kernel, arrays, out)
-        _, sizes, calls = table.contiguous
-        for y in arrays:
-            if type(y) is ndarray and not y.flags.forc:
-                _, sizes, calls = table.strided
-        return calls[bisect_right(sizes, size)](kernel, arrays, out)
-
-    return call
-
-
-def _caller_of_matrices(tables: dict[Any, _Table], mode: str) -> Call:
-    def call(kernel: Kernel, arrays: Arrays, out: Any) -> Any:
-        largest, stacked = arrays[0], False
-        for x in arrays:
-            if type(x) is not ndarray or x.ndim < 2:
-                return _elsewhere(kernel, tables, mode, arrays, out)
-            stacked = stacked or x.ndim > 2
-            if x.size > largest.size:
-                largest = x
-        if out is not None and type(out) is not ndarray:
-            return _elsewhere(kernel, tables, mode, arrays, out)
-        table = tables.get(largest.dtype)
-        if table is None:
-            return in_one_piece(kernel, arrays, out)
-        if stacked:
-            small = max(largest.shape[-2:]) <= position.SMALL_ORDER
-            _, sizes, calls = table.small_stack if small else table.stack
-            return calls[bisect_right(sizes, largest.size)](kernel, arrays, out)
-        size = position.volume(kernel, arrays)
-        if size < table.least:
-            return in_one_piece(kernel, arrays, out)
-        _, sizes, calls = table.contiguous
-        for x in arrays:
-            if not x.flags.forc:
-                _, sizes, calls = table.strided
-        return calls[bisect_right(sizes, size)](kernel, arrays, out)
-
-    return call
-
-
-def _elsewhere(
-    kernel: Kernel, tables: dict[Any, _Table], mode: str, arrays: Arrays, out: Any
-) -> Any:
-    """Run what is rarer: lists, other libraries' arrays, masked ones, broadcasting, vectors."""
-    owner = _owner(arrays)
-    if owner is not None:
-        return registry.get(owner, mode=mode).call(kernel, arrays, out)
-    place = position.of(kernel, arrays)
-    outs = out if isinstance(out, tuple) else (out,)
-    if place is None or any(type(x) is not ndarray for x in outs if x is not None):
-        return in_one_piece(kernel, arrays, out)
-    layout: _Layout = getattr(tables[np.dtype(place.dtype)], place.layout)
-    cube = kernel.blas and place.layout in ("contiguous", "strided")
-    size = place.size**3 if cube else place.size
-    return layout.calls[bisect_right(layout.sizes, size)](kernel, arrays, out)
-
-
-def _owner(arrays: Sequence[Any]) -> str | None:
-    for x in arrays:
-        if not isinstance(x, position.PLAIN):
-            owner = OWNERS.get(type(x).__module__.partition(".")[0])
-            if owner is not None:
-                return owner
-    return None
 
 
 @cache

@@ -200,7 +200,8 @@ def _reaches_threads(kernel: Kernel, arrays: tuple[Any, ...]) -> bool:
         return True
     orders = ALWAYS_SERIAL.get(kernel.name, (0, 0))
     for x in arrays:  # not any(): that takes as long as the rest
-        if type(x) is not ndarray or x.ndim != 2 or max(x.shape) > orders[x.dtype.kind == "c"]:
+        # Of stacks, each matrix is a call of its own.
+        if type(x) is not ndarray or x.ndim < 2 or max(x.shape[-2:]) > orders[x.dtype.kind == "c"]:
             return True
     return False
 
