@@ -5,6 +5,7 @@
 #include "team.h"
 
 #include <fenv.h>
+#include <math.h>
 #include <omp.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -28,12 +29,15 @@ enum { MOST_KNOWN = 64 };
 
 static atomic_bool forked;
 /* Seconds that a region takes by itself: with threads that wait for work, and with threads that
- * sleep, a moving average of what was seen. 0: not known yet. */
+ * sleep, about the median of what was seen. 0: not known yet. */
 static _Atomic double awake_costs[MOST_KNOWN], asleep_cost;
 /* When this thread's team last ended. OpenMP has a team for each thread that calls. */
 static _Thread_local double last_end;
 /* Seconds after which threads of a team may sleep; GNU's and LLVM's wait longer. */
 static const double AWAKE = 1e-3;
+/* What waking is taken to cost at most before it was seen more than once, in seconds; and the factor
+ * by which that estimate changes each time. */
+static const double FIRST_ASLEEP = 2e-4, STEP = 1.25;
 
 #ifndef _WIN32
 static void in_forked_child(void)
@@ -206,8 +210,11 @@ void team_run(struct share share, ptrdiff_t length, struct cut cut, team_work *w
     feraiseexcept(before | atomic_load(&raised));
     budget_give(share.threads - atomic_load(&stepped_back));
     if (!awake) {
+        /* Steps towards the median: one worker that the system woke ten milliseconds late would
+         * make an average forbid teams for calls that they halve. */
         const double cost = atomic_load(&asleep_cost), seen = atomic_load(&late);
-        atomic_store(&asleep_cost, cost > 0.0 ? 0.75 * cost + 0.25 * seen : seen);
+        const double step = seen > cost ? STEP : 1.0 / STEP;
+        atomic_store(&asleep_cost, cost > 0.0 ? cost * step : fmin(seen, FIRST_ASLEEP));
     }
     last_end = team_clock();
 }
