@@ -20,6 +20,9 @@ NUMPY = {
     "svd": np.linalg.svd,
     "subtract": np.subtract,
 }
+# Which it says of a machine that was never tuned, as every test's is.
+pytestmark = pytest.mark.filterwarnings("ignore:backend auto is cautious:UserWarning")
+
 BACKENDS = [name for name in catalogue.BUILT_IN if registry.reasons()[name] is None]
 
 LinAlgError = np.linalg.LinAlgError
