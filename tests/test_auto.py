@@ -178,6 +178,16 @@ def test_a_mapped_file_is_an_array_like_any_other(calls, tmp_path):
     assert [name for name, _ in calls] == ["openmp"]
 
 
+@pytest.mark.parametrize("kernel", [backends.sin, backends.add, backends.inv, backends.matmul])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_a_wrong_number_of_arrays_is_refused_as_by_numpy(kernel, count):
+    if count == len(kernel.core):
+        return
+    for auto in (made_for(), made_for(Choice(1, "openmp", 2)), registry.get("openmp", 2)):
+        with pytest.raises(TypeError, match=f"{kernel.name} takes .*not {count}"):
+            auto.run(kernel, *[np.eye(3)] * count)
+
+
 def test_what_the_profile_lacks_is_chosen_cautiously(calls):
     tune(("exact", "float64", "contiguous", "sin", (1, "threads", 2)))
     auto = AutoBackend(2)

@@ -48,6 +48,8 @@ def caller_of_elements(tables: dict[Any, Table], mode: str) -> Call:
     lowest = min(table.least for table in tables.values())
 
     def call(kernel: Kernel, arrays: Arrays, out: Any) -> Any:
+        if not arrays:
+            return in_one_piece(kernel, arrays, out)
         x = arrays[0]
         if type(x) is not ndarray or (out is not None and type(out) is not ndarray):
             return _elsewhere(kernel, tables, mode, arrays, out)
@@ -79,6 +81,8 @@ def caller_of_matrices(tables: dict[Any, Table], mode: str) -> Call:
     area = int(lowest ** (2 / 3))
 
     def call(kernel: Kernel, arrays: Arrays, out: Any) -> Any:
+        if not arrays:
+            return in_one_piece(kernel, arrays, out)
         largest, stacked = arrays[0], False
         if out is None and type(largest) is ndarray and largest.ndim == 2 and largest.size < area:
             # Of equal shapes, which are square or wrong for a product, none has a larger volume.

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 from types import ModuleType
@@ -130,19 +131,20 @@ class OpenmpBackend(PooledBackend):
                 # A masked array's domain, say, is known by NumPy's own ufuncs.
                 arguments.plain(self.name, kernel, arrays, out)
                 break
-        ufunc = self._ufuncs.get(kernel)
+        ufunc: Callable[..., Any] | None = self._ufuncs.get(kernel)
         if ufunc is None:
             supported = self.supports(kernel)
             if supported is not True:
                 raise UnsupportedKernelError(f"{kernel.name}: {supported}")
-            ufunc = make_ufunc(
+            ufunc = self._ufuncs[kernel] = make_ufunc(
                 kernel,
                 self.n_jobs,
                 self.mode,
                 threshold=self.threshold,
                 stream_bytes=self.stream_bytes,
             )
-            self._ufuncs[kernel] = ufunc
+        if len(arrays) != len(kernel.core):
+            ufunc = kernel.reference  # to refuse it: a ufunc would write to the array too many
         return in_one_piece(kernel, arrays, out, backend=self.name, function=ufunc)
 
     def triad(self) -> np.ufunc:
