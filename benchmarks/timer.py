@@ -138,7 +138,7 @@ def agree(one: Path, two: Path) -> bool:
 def _speedups(found: record.Record) -> dict[tuple[object, ...], Any]:
     """Give the results that have an interval, by what they are of."""
     return {
-        (row.kernel, row.case, row.size, row.dtype, each.backend, each.resident): each
+        (row.kernel, row.case, row.size, row.dtype, each.backend, each.way): each
         for row in found.rows
         for each in row.results
         if each.speedup is not None and each.backend != record.BASELINE
