@@ -128,8 +128,7 @@ def agree(one: Path, two: Path) -> bool:
         cells = [
             f"{x.speedup:.2f} ({x.low:.2f} to {x.high:.2f})" for x in (first[key], second[key])
         ]
-        *names, resident = key
-        print(*names, "resident:" if resident else ":", " and ".join(cells))
+        print(f"{' '.join(map(str, key))}: {' and '.join(cells)}")
     share = 1 - len(apart) / max(1, len(common))
     print(f"{len(common) - len(apart)} of {len(common)} speedups agree within their intervals")
     return bool(common) and share >= AGREE
