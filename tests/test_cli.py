@@ -9,15 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from backends import config, kernels, listing, registry
 from backends.bench import record
-from backends.cli import app
 
 COMMAND = [sys.executable, "-c", "from backends.cli import main; main()"]
 #: What makes rich and typer believe in a terminal, or in one of another size.
@@ -56,22 +53,12 @@ def process(environment):
 
 
 @pytest.fixture
-def here(environment, monkeypatch):
-    """Run the command in this process, which is quicker."""
+def here(environment, monkeypatch, run_command):
+    """Run the command in this process, as this user."""
     for name in ("HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, environment[name])
     monkeypatch.setenv("COLUMNS", "80")
-    runner = CliRunner()
-
-    def run(*arguments: str):
-        result = runner.invoke(app, arguments)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return SimpleNamespace(
-            returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr
-        )
-
-    return run
+    return run_command
 
 
 @pytest.fixture

@@ -5,15 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
+from pathlib import Path
 
 import filelock
 import pytest
-from typer.testing import CliRunner
 
-from backends import kernels, measurements, profile
+from backends import files, kernels, measurements, profile
 from backends.bench import curves, tune
-from backends.cli import app
 from backends.profile import Choice, Key
 
 COMMAND = [sys.executable, "-c", "from backends.cli import main; main()"]
@@ -21,25 +19,10 @@ KEY = Key("exact", "float64", "contiguous", "sin")
 
 
 @pytest.fixture
-def here(monkeypatch):
-    """Run the command in this process, which is quicker; files go to the test's own folder."""
+def here(monkeypatch, run_command):
+    """Run the command in this process, on a screen of one width."""
     monkeypatch.setenv("COLUMNS", "100")
-    runner = CliRunner()
-
-    def run(*arguments: str):
-        handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            result = runner.invoke(app, arguments)
-        finally:
-            for name, handler in handlers.items():
-                signal.signal(name, handler)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return SimpleNamespace(
-            returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr
-        )
-
-    return run
+    return run_command
 
 
 @pytest.fixture
@@ -258,3 +241,11 @@ def test_ctrl_c_in_a_real_run_keeps_the_finished_curves(start, tmp_path):
     (file,) = folder.glob("*.toml")
     first = next(iter(kernels.every()))
     assert first in {key.kernel for key in profile.read(file).choices}
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(here, monkeypatch):
+    monkeypatch.setattr(files, "data_folder", lambda name: Path("/dev/null/profiles"))
+    done = here("tune", "--kernel", "sin")
+    assert done.returncode == 2
+    assert "profiles cannot be written to /dev/null/profiles" in done.stderr
+    assert "XDG_DATA_HOME" in done.stderr

@@ -124,7 +124,14 @@ def _tune(plan: Sequence[Curve], *, seconds: float) -> None:
 def _alone() -> Iterator[None]:
     """Wait while another run measures: they would spoil each other's times."""
     folder = profile.folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.try_folder(folder)
+    except OSError as error:
+        raise ValueError(
+            f"profiles cannot be written to {folder}: {error.strerror}. Make it writable, or (on "
+            "Linux) set XDG_DATA_HOME to a folder that is, wherever kernels run too"
+        ) from None
     lock = filelock.FileLock(folder / "tune.lock")
     try:
         lock.acquire(timeout=0)
@@ -162,9 +169,8 @@ def _measure(plan: Sequence[Curve], *, seconds: float) -> tuple[list[Tuned], boo
 
 
 def _old() -> tuple[Mapping[Key, Sequence[Choice]], list[Point]]:
-    """Read what this machine's profile says, and make sure that a new one can be written."""
+    """Read what this machine's profile says."""
     file = profile.path()
-    files.try_folder(file.parent)
     if not file.exists():
         return {}, []
     try:
