@@ -135,7 +135,7 @@ static void do_elements(const void *context, ptrdiff_t begin, ptrdiff_t end)
     loop_serially(call->loop, args, end - begin, call->steps, call->streams);
 }
 
-void loop_learn(struct loop *loop, double seconds, intptr_t elements)
+void loop_learn(struct loop *loop, int jobs, double seconds, intptr_t elements)
 {
     if (atomic_load_explicit(&loop->probes, memory_order_relaxed) < PROBES) {
         atomic_fetch_add(&loop->probes, 1);
@@ -144,48 +144,43 @@ void loop_learn(struct loop *loop, double seconds, intptr_t elements)
     if (cost > 0.0 && (least == 0.0 || cost < least)) {
         atomic_store(&loop->cost, cost);
         /* 0 where there is no team, for one job or just now: nothing is learnt of it then. */
-        const double work = team_least_work(loop->jobs);
-        if (work > 0.0 && !loop->fixed_threshold) {
+        const double work = team_least_work(jobs);
+        if (work > 0.0 && !loop->fixed_threshold && !atomic_load(&loop->known_threshold)) {
             atomic_store(&loop->threshold, (intptr_t)fmin(work / cost, 1e9));
         }
     }
 }
 
-/* Measures what an element costs, on the first of them, which are computed so and again. */
-static void probe(const struct call *call)
+/* Computes the first elements, which tell what an element costs, until that is known. */
+static void probe(struct call *call)
 {
     struct loop *loop = call->loop;
-    if (atomic_load_explicit(&loop->probes, memory_order_relaxed) >= PROBES) {
+    if (atomic_load_explicit(&loop->probes, memory_order_relaxed) >= PROBES || call->n <= PROBE) {
         return;
     }
-    for (int j = loop->nin; j < loop->nargs; j++) {
-        for (int k = 0; k < loop->nin; k++) {
-            if (call->args[k] == call->args[j]) {
-                return; /* in place, computing twice would differ */
-            }
-        }
-    }
-    char *args[MOST_ARGS];
-    memcpy(args, call->args, sizeof args);
-    const intptr_t n = call->n < PROBE ? call->n : PROBE;
     const double start = team_clock();
-    loop_serially(loop, args, n, call->steps, false);
-    loop_learn(loop, team_clock() - start, n);
+    loop_serially(loop, call->args, PROBE, call->steps, false);
+    loop_learn(loop, call->jobs, team_clock() - start, PROBE);
+    for (int k = 0; k < loop->nargs; k++) {
+        call->args[k] += PROBE * call->steps[k];
+    }
+    call->n -= PROBE;
 }
 
-struct share loop_share(struct loop *loop, intptr_t elements)
+bool loop_pays(struct loop *loop, int jobs, intptr_t elements)
 {
-    const bool pays = loop->fixed_threshold
-                      || team_pays(loop->jobs, (double)elements * atomic_load(&loop->cost));
-    return loop->jobs > 1 && pays ? team_take(loop->jobs) : (struct share){0, 0};
+    const intptr_t known = atomic_load_explicit(&loop->known_threshold, memory_order_relaxed);
+    return loop->fixed_threshold
+           || team_pays(jobs, (double)elements * atomic_load(&loop->cost),
+                        known && elements >= known);
 }
 
-struct share call_share(const struct call *call)
+bool call_pays(struct call *call)
 {
-    if (call->loop->jobs > 1 && !call->loop->fixed_threshold) {
+    if (!call->loop->fixed_threshold) {
         probe(call);
     }
-    return loop_share(call->loop, call->n);
+    return loop_pays(call->loop, call->jobs, call->n);
 }
 
 struct cut loop_cut(const struct loop *loop)

@@ -58,8 +58,11 @@ struct loop {
     const struct instructions *instructions;
     int nin, nargs;
     uint8_t sizes[MOST_ARGS]; /* bytes an element */
-    int jobs;
+    int jobs;                  /* 0: each call's own */
     intptr_t fixed_threshold;  /* elements from which it is cut; 0: as measured */
+    _Atomic intptr_t known_threshold; /* elements from which a team pays that is awake; 0: unknown */
+    intptr_t first_threshold;  /* before anything is measured */
+    atomic_bool reached;       /* whether it was ever called */
     intptr_t stream_threshold; /* bytes of operands from which stores stream */
     _Atomic intptr_t threshold; /* the fewest elements that are worth a look */
     _Atomic double cost;        /* seconds an element, the least seen */
@@ -77,24 +80,25 @@ bool loop_divides(const struct loop *loop, char **args, intptr_t n, const intptr
 /* Tells whether stores should go past the caches. */
 bool loop_streams(const struct loop *loop, char **args, intptr_t n, const intptr_t *steps);
 
-/* Remembers what elements cost. */
-void loop_learn(struct loop *loop, double seconds, intptr_t elements);
+/* Remembers what elements cost, and from how many on `jobs` threads pay. */
+void loop_learn(struct loop *loop, int jobs, double seconds, intptr_t elements);
 
-/* Takes the threads that so many elements are worth, which must be given to team_run; none where
- * one is quicker. */
-struct share loop_share(struct loop *loop, intptr_t elements);
+/* Tells whether so many elements are worth `jobs` threads. */
+bool loop_pays(struct loop *loop, int jobs, intptr_t elements);
 
 /* One call of an inner loop. */
 struct call {
     struct loop *loop; /* of which only what is measured changes */
+    int jobs;
     bool streams;
     intptr_t n;
     char *args[MOST_ARGS];
     intptr_t steps[MOST_ARGS];
 };
 
-/* As loop_share, and measures first what an element costs where that is not known. */
-struct share call_share(const struct call *call);
+/* As loop_pays for what is left of a call; the first elements of some calls are computed here, to
+ * measure what one costs. */
+bool call_pays(struct call *call);
 
 /* Elements of a piece: enough to be worth taking, a multiple of CUT, and not for long. */
 struct cut loop_cut(const struct loop *loop);

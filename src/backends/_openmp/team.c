@@ -263,10 +263,10 @@ double team_least_work(int wanted)
     return least_work(wanted, cost);
 }
 
-bool team_pays(int wanted, double seconds)
+bool team_pays(int wanted, double seconds, bool pays_awake)
 {
     const double least = team_least_work(wanted);
-    if (least == 0.0 || seconds < least) {
+    if (least == 0.0 || (seconds < least && !pays_awake)) {
         return false;
     }
     if (last_end > 0.0 && team_clock() - last_end < AWAKE) {
@@ -276,8 +276,10 @@ bool team_pays(int wanted, double seconds)
     if (seconds >= least_work(wanted, cost)) {
         return true;
     }
-    /* An estimate that was unlucky is not kept for ever. It never comes near underflow: `seconds`
-     * is at least `least`. */
-    atomic_store(&asleep_cost, 0.98 * cost);
+    /* An estimate that was unlucky is not kept for ever; where it is less than what waking takes
+     * at best, it says nothing any more, and must not come near underflow. */
+    if (cost > 1e-7) {
+        atomic_store(&asleep_cost, 0.98 * cost);
+    }
     return false;
 }

@@ -47,7 +47,7 @@ double team_region(int wanted);
 double team_least_work(int wanted);
 
 /* Tells whether sharing so many seconds of work pays now: waking threads that sleep takes longer
- * than telling those that still wait for work. */
-bool team_pays(int wanted, double seconds);
+ * than telling those that still wait for work, with which it may be known to pay. */
+bool team_pays(int wanted, double seconds, bool pays_awake);
 
 #endif

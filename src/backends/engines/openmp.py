@@ -193,7 +193,7 @@ def load() -> ModuleType | str:
             "source folder, pip install --force-reinstall --no-deps ."
         )
     budget.counter()  # tells the extension how many cores there are
-    engine.connect(_report, floating.special_errors_wanted)
+    engine.connect(floating.special_errors_wanted)
     return engine
 
 
@@ -279,9 +279,3 @@ def make_ufunc(
         stream_bytes=(cache_bytes(3) or LARGE) if stream_bytes is None else stream_bytes,
     )
     return ufunc
-
-
-def _report(flags: int, function: str) -> None:
-    """Report floating-point errors by NumPy's flags: what a ufunc's rows raised."""
-    words = list(floating.ERRORS.values())
-    floating.report({word for bit, word in enumerate(words) if flags & 1 << bit}, function)
