@@ -69,6 +69,8 @@ MAY_IMPORT = {
         "profile",
         "registry",
     },
+    "accelerate": {"accelerate.*", "budget", "config", "errors", "sources"},
+    "accelerate.ufuncs": {"files", "machine", "position", "profile"},
     "registry": {"config", "sources", "catalogue", "backend", "errors", "kernel"},
     "engines": set(),
     "engines.floating": {"errors"},
@@ -114,6 +116,7 @@ MAY_IMPORT = {
         "files",
     },
     "": {
+        "accelerate",
         "explanation",
         "backend",
         "config",

@@ -30,6 +30,8 @@ from backends.registry import available as available
 from backends.registry import get as get
 
 if TYPE_CHECKING:
+    from backends.accelerate import install as install
+    from backends.accelerate import uninstall as uninstall
     from backends.explanation import explain as explain
     from backends.kernels.elementwise import *
     from backends.kernels.linalg import *
@@ -50,9 +52,18 @@ _FACADE = (
     "explain",
     "get",
     "get_config",
+    "install",
     "linear_algebra",
     "set_config",
+    "uninstall",
 )
+
+#: What is imported when it is first asked for, and from where.
+_LATER = {
+    "explain": "backends.explanation",
+    "install": "backends.accelerate",
+    "uninstall": "backends.accelerate",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -66,10 +77,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("array-backends")
-    if name == "explain":
-        from backends.explanation import explain
+    if name in _LATER:
+        from importlib import import_module
 
-        return explain
+        return getattr(import_module(_LATER[name]), name)
     kernel = None if name.startswith("_") else kernels.every().get(name)
     if kernel is not None:
         if kernel.__module__.startswith("backends."):

@@ -108,8 +108,10 @@ void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp *steps
         /* The first call: whoever put this loop in its place looks whether NumPy finds it. */
         atomic_store(&loop->threshold, loop->first_threshold);
         atomic_store(&loop->reached, true);
-        loop_of_team(args, dimensions, steps, data);
-        return;
+        if (n < LEAST) {
+            compute_small(loop, args, dimensions, steps);
+            return;
+        }
     }
     if (!loop_divides(loop, args, n, steps)) {
         say(LAPPED);

@@ -1,0 +1,222 @@
+"""NumPy and SciPy themselves on every core: programs need no change.
+
+* :func:`install` puts the engine's loops into the places of NumPy's and scipy.special's own, for
+  floating-point numbers; :func:`uninstall` puts NumPy's own back. ``backends run`` does it for a
+  whole program.
+* In mode "exact" every result is bit for bit what it was; in mode "fast" functions that have a
+  SIMD loop of ours are within a few ULP.
+* A module that is imported later is covered then.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from backends import budget, config, sources
+from backends.accelerate import ufuncs
+from backends.accelerate.ufuncs import Count, Recipe, RefusedError
+from backends.errors import BackendUnavailableError, ConfigError, users_level
+
+__all__ = ["Count", "Installed", "Settings", "count", "counts", "install", "installed", "uninstall"]
+
+
+class Settings(NamedTuple):
+    """What is installed; see :func:`install`."""
+
+    mode: str
+    n_jobs: int | None
+    threshold: int
+
+
+class Installed:
+    """What :func:`install` did; as a context manager it undoes that at the end of a block."""
+
+    def __init__(self, before: Settings | None) -> None:
+        self._before = before
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is None:
+            uninstall()
+        else:
+            mode, n_jobs, threshold = self._before
+            install(mode, n_jobs, threshold=threshold)
+
+
+# Reentrant: an import within an installation may install what waits for it.
+_lock = threading.RLock()
+_settings: Settings | None = None
+_replaced: dict[str, list[np.ufunc]] = {}
+_counted = False
+
+
+def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: int = 0) -> Installed:
+    """Let NumPy and SciPy use every core, in this process, until :func:`uninstall`.
+
+    Parameters
+    ----------
+    mode : {"exact", "fast"}, optional
+        Results bit for bit as before, or within a few ULP and sooner where there is a SIMD
+        function; as the configuration says by default, and that is "exact" if nobody says.
+    n_jobs : int, optional
+        Threads at most, with joblib's meaning. :func:`backends.config_context` and
+        :func:`backends.set_config` are stronger at each call; environment and files are weaker.
+    threshold : int
+        Elements from which loops are shared; 0: as the tuned profile says or, without one, as is
+        measured when calls come.
+
+    Returns
+    -------
+    Installed
+        Ends the installation, or goes back to the one before it, as a context manager.
+
+    Raises
+    ------
+    BackendUnavailableError
+        There is no engine, NumPy is not as we know it, or this is no place to install: within a
+        parallel call, or beside other threads on a Python without its lock. Nothing is changed.
+    ConfigError
+        An argument or a setting has no meaning.
+
+    Notes
+    -----
+    ``docs/unmodified-programs.md`` says what is touched and what is not.
+
+    Examples
+    --------
+    >>> import numpy as np, backends
+    >>> with backends.install(n_jobs=2):
+    ...     float(np.sqrt(np.full(1_000_000, 4.0)).sum())
+    2000000.0
+    """
+    global _settings
+    sources.make_layer("install", {"mode": mode, "n_jobs": n_jobs})
+    if isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < 0:
+        raise ConfigError(
+            f"install: threshold must be a number of elements, or 0 to have it measured, not "
+            f"{threshold!r}"
+        )
+    wanted = Settings(mode or config.current().mode.value, n_jobs, threshold)
+    with _lock:
+        before = _settings
+        if before == wanted:
+            return Installed(before)
+        engine = _engine()
+        _check_place(before)
+        _put_back()
+        try:
+            engine.ask_for_jobs(lambda: budget.cores() if n_jobs is None else n_jobs)
+            _replace("numpy", wanted)
+            _settings = wanted
+            if "scipy.special" in sys.modules:
+                _special()
+        except BaseException as error:
+            _put_back()
+            if isinstance(error, RefusedError):
+                raise BackendUnavailableError(f"nothing is installed: {error}") from None
+            raise
+    return Installed(before)
+
+
+def uninstall() -> None:
+    """Put NumPy's and SciPy's own loops back, and return the memory that was kept.
+
+    Without effect where nothing is installed.
+
+    Examples
+    --------
+    >>> import backends
+    >>> backends.uninstall()
+    """
+    with _lock:
+        _put_back()
+
+
+def installed() -> Settings | None:
+    """Tell what is installed, or None."""
+    return _settings
+
+
+def count(wanted: bool) -> None:
+    """Count calls from the next :func:`install` on, or no longer.
+
+    Counting costs a call about a tenth of a microsecond.
+    """
+    global _counted
+    _counted = wanted
+
+
+def counts() -> list[Count]:
+    """Give what was counted since :func:`install`, by time, longest first."""
+    with _lock:
+        found = [x for name, own in _replaced.items() for x in ufuncs.counts(_engine(), name, own)]
+    return sorted(found, key=lambda x: x.seconds, reverse=True)
+
+
+def _engine() -> Any:
+    """Give the extension, or say why it is not there."""
+    engine: Any = import_module("backends.engines.openmp").load()
+    if isinstance(engine, str):
+        raise BackendUnavailableError(f"nothing is installed: {engine}")
+    return engine
+
+
+def _check_place(before: Settings | None) -> None:
+    """Refuse where other threads may be in the middle of what is changed."""
+    if budget.is_counted():
+        raise BackendUnavailableError(
+            "nothing is installed: this is a worker of a parallel call, or within one; install "
+            "before it"
+        )
+    locked = getattr(sys, "_is_gil_enabled", lambda: True)()
+    if not locked and threading.active_count() > 1:
+        raise BackendUnavailableError(
+            "nothing is installed: this Python has no global lock, and other threads run, which "
+            "may be calling NumPy; install before they start"
+        )
+
+
+def _replace(package: str, settings: Settings) -> None:
+    engine = _engine()
+    recipe = Recipe(settings.mode, settings.threshold, _counted)
+    _replaced[package] = ufuncs.replace(engine, package, recipe)
+    if _counted:
+        ufuncs.count_anew(engine, _replaced[package])
+    if not settings.threshold:
+        ufuncs.know_thresholds(engine, _replaced[package], settings.mode)
+
+
+def _late(part: str, function: Callable[[Settings], str | None]) -> None:
+    """Do what waited for an import; the program goes on where that is refused."""
+    with _lock:
+        if _settings is None:
+            return
+        try:
+            problem = function(_settings)
+        except RefusedError as error:
+            problem = str(error)
+        if problem:
+            warnings.warn(f"{part} is as it was: {problem}", stacklevel=users_level())
+
+
+def _special() -> None:
+    _late("scipy.special", lambda settings: _replace("scipy.special", settings))
+
+
+def _put_back() -> None:
+    global _settings
+    if _settings is None and not _replaced:
+        return
+    for own in _replaced.values():
+        ufuncs.restore(_engine(), own)
+    _replaced.clear()
+    _settings = None
