@@ -202,12 +202,16 @@ def _compare_structure(engine: Any, ufunc: np.ufunc) -> None:
 # loops of SciPy for float32, obl_cv(1, 1, 1) for one, never end.
 _OPERANDS = {code: np.full(1, 0.5, code) for code in "efdgFDG"}
 _OPERANDS |= {code: np.ones(1, code) for code in "?bBhHiIlLqQ"}
+# Outside of its domain this one returns memory that nobody has set.
+_WHOLE = {"_stirling2_inexact"}
 
 
 def _answers(ufunc: np.ufunc) -> Iterator[tuple[str, Any]]:
     for types in dict.fromkeys(ufunc.types):
         if set(types) <= {*_OPERANDS, "-", ">"}:
             operands = [_OPERANDS[code] for code in types[: ufunc.nin]]
+            if ufunc.__name__ in _WHOLE:
+                operands = [np.ceil(x) for x in operands]
             yield types, ufunc(*operands, signature=types)
 
 
@@ -221,9 +225,7 @@ def _compare_answers(engine: Any, ufunc: np.ufunc, before: list[Any], fast: bool
     types = ufunc.types
     for i in engine.unreached(ufunc):
         if types.index(types[i]) == i and set(types[i]) <= {*_OPERANDS, "-", ">"}:
-            raise RefusedError(
-                f"NumPy does not call the loop of {ufunc.__name__} ({types[i]}) here"
-            )
+            raise RefusedError(f"the loop of {ufunc.__name__} ({types[i]}) is never called")
 
 
 def _same(x: Any, y: Any) -> bool:

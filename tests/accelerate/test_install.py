@@ -1,0 +1,385 @@
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+import scipy.special
+
+import backends
+from backends import BackendUnavailableError, ConfigError, accelerate, budget
+from backends.accelerate import ufuncs
+from backends.engines.openmp import load
+
+engine = load()
+X = np.random.default_rng(6).uniform(0.01, 0.99, 20_000)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_installed():
+    yield
+    accelerate.count(False)
+    accelerate.uninstall()
+
+
+def every():
+    return [*ufuncs.find("numpy"), *ufuncs.find("scipy.special")]
+
+
+def states():
+    return {ufunc: engine.state(ufunc) for ufunc in every()}
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_uninstall_leaves_no_byte_changed(mode):
+    before = states()
+    meta_path, filters = list(sys.meta_path), list(warnings.filters)
+    backends.install(mode)
+    assert sum(engine.state(ufunc) != before[ufunc] for ufunc in before) > 300
+    backends.uninstall()
+    assert states() == before
+    assert (sys.meta_path, warnings.filters) == (meta_path, filters)
+    backends.uninstall()
+    assert states() == before
+
+
+def test_install_twice_is_install_once():
+    before = states()
+    backends.install()
+    once = states()
+    backends.install()
+    assert states() == once
+    backends.install("fast")
+    assert states() != once
+    backends.install()
+    assert states() == once
+    backends.uninstall()
+    assert states() == before
+
+
+def test_blocks_go_back_to_what_was_before():
+    before = states()
+    with backends.install(n_jobs=2):
+        outer = states()
+        with backends.install("fast", threshold=1):
+            assert accelerate.installed() == ("fast", None, 1)
+        assert accelerate.installed() == ("exact", 2, 0)
+        assert states() == outer
+    assert accelerate.installed() is None
+    assert states() == before
+
+
+def test_an_exception_in_a_block_ends_the_installation():
+    before = states()
+    with pytest.raises(KeyError), backends.install():
+        raise KeyError
+    assert states() == before
+
+
+def count_of(name):
+    (found,) = [x for x in accelerate.counts() if x.function == name]
+    return found
+
+
+def test_large_calls_run_parallel_and_small_ones_do_not():
+    accelerate.count(True)
+    with backends.install(n_jobs=2, threshold=1000):
+        large, small = np.sin(X), np.sin(X[:10])
+        found = count_of("numpy.sin")
+    assert found[:4] == ("numpy.sin", 2, 20_010, 1)
+    assert found.serial == {"too small": 1}
+    assert np.array_equal(large, np.sin(X))
+    assert np.array_equal(small, np.sin(X[:10]))
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "reason"),
+    [
+        (lambda: np.add(X[1:], X[1:], out=X.copy()[:-1]), "numpy.add", None),
+        (lambda: np.add(np.arange(9000), 1), "numpy.add", "no floats"),
+        (lambda: (y := X.copy(), np.sin(y[1:], out=y[:-1]))[1], "numpy.sin", "arrays overlap"),
+        (lambda: (y := X.copy(), np.sin(y, out=y))[1], "numpy.sin", None),
+        (lambda: np.add(X, np.float32(1), dtype="f4", casting="same_kind"), "numpy.add",
+         "in short pieces"),
+        (lambda: X.reshape(100, 200)[1:-1, 1:-1] * 0.25, "numpy.multiply", None),
+        (lambda: X.reshape(100, 200)[1:-1, 1:-1] + 1, "numpy.add", None),
+        (lambda: np.multiply(X.reshape(100, 200).T, 2, out=(np.empty((200, 100)),)),
+         "numpy.multiply", None),
+        (lambda: scipy.special.ndtri(X), "scipy.special.ndtri", None),
+    ],
+)  # fmt: skip
+def test_what_became_of_a_call_is_told(call, name, reason):
+    expected = call()
+    accelerate.count(True)
+    with backends.install(n_jobs=2, threshold=10_000):
+        result = call()
+        found = count_of(name)
+    assert np.array_equal(result, expected)
+    assert (found.parallel, found.serial) == ((1, {}) if reason is None else (0, {reason: 1}))
+
+
+def test_configuration_rules_how_many_threads():
+    accelerate.count(True)
+    with backends.install(n_jobs=2, threshold=1):
+        with backends.config_context(n_jobs=1):
+            np.sin(X)
+        assert count_of("numpy.sin").serial == {"one thread allowed": 1}
+        np.sin(X)
+        assert count_of("numpy.sin").parallel == 1
+
+
+def test_errors_of_scipy_special_are_raised_where_they_are_wanted():
+    accelerate.count(True)
+    bad = np.full(5000, -1.0)
+    with backends.install(n_jobs=2, threshold=1):
+        assert np.isnan(scipy.special.ndtri(bad)).all()
+        with scipy.special.errstate(all="raise"):
+            with pytest.raises(scipy.special.SpecialFunctionError):
+                scipy.special.ndtri(bad)
+            assert np.array_equal(scipy.special.ndtri(X), scipy.special.ndtri(X))
+        assert count_of("scipy.special.ndtri").serial == {"scipy.special.errstate in force": 2}
+
+
+def test_warnings_are_numpys_and_point_at_the_users_line():
+    y = np.zeros((100, 200))[1:-1, 1:-1]
+    z = np.zeros(20_000)
+    with backends.install(n_jobs=2, threshold=1):
+        for x in (y, z):
+            with pytest.warns(RuntimeWarning, match="^divide by zero encountered in log$") as told:
+                np.log(x)
+            assert [w.filename for w in told] == [__file__]
+            with np.errstate(divide="raise"), pytest.raises(FloatingPointError, match="in log"):
+                np.log(x)
+
+
+def test_fast_mode_has_our_functions_and_exact_mode_has_not():
+    exact = scipy.special.ndtri(X)
+    with backends.install("fast"):
+        fast = scipy.special.ndtri(X)
+    with backends.install("exact"):
+        again = scipy.special.ndtri(X)
+    assert np.array_equal(again, exact)
+    assert not np.array_equal(fast, exact)
+    np.testing.assert_array_max_ulp(fast, exact, 16)
+
+
+def test_mode_and_jobs_come_from_the_configuration():
+    backends.set_config(mode="fast", n_jobs=2)
+    backends.install()
+    assert accelerate.installed() == ("fast", None, 0)
+
+
+def test_fast_loops_go_by_the_names_of_the_ufuncs():
+    from backends import kernels
+    from backends.engines.tracing import ufunc_of
+
+    steps = {name: ufunc_of(kernel) for name, kernel in kernels.every().items()}
+    ours = {
+        name: step.ufunc.__name__
+        for name, step in steps.items()
+        if engine.has_fast(name) and step is not None and not step.negated
+    }
+    assert len(ours) > 15
+    assert all(name == ufunc for name, ufunc in ours.items())
+    others = {u.__name__ for u in every() if engine.has_fast(u.__name__)} - set(ours)
+    assert others == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "quick"}, "install: mode must be one of exact, fast, not 'quick'"),
+        ({"n_jobs": 0}, "install: n_jobs = 0 has no meaning"),
+        ({"n_jobs": 1.5}, "install: n_jobs must be an integer"),
+        ({"threshold": -1}, "install: threshold must be a number of elements"),
+        ({"threshold": True}, "install: threshold must be a number of elements"),
+    ],
+)
+def test_wrong_arguments_are_refused_and_nothing_is_installed(arguments, message):
+    before = states()
+    with pytest.raises(ConfigError, match=message):
+        backends.install(**arguments)
+    assert states() == before
+    assert accelerate.installed() is None
+
+
+def test_a_structure_that_is_not_known_is_refused(monkeypatch):
+    before = states()
+
+    class Other:
+        def describe(self, ufunc):
+            sound, *rest = engine.describe(ufunc)
+            return (sound, *rest) if ufunc is not np.tanh else (sound, "tan", *rest[1:])
+
+        def __getattr__(self, name):
+            return getattr(engine, name)
+
+    monkeypatch.setattr(accelerate, "_engine", Other)
+    with pytest.raises(BackendUnavailableError, match="nothing is installed: ufunc tanh of this"):
+        backends.install()
+    assert states() == before
+
+
+def test_another_programs_hands_on_a_ufunc_are_noticed():
+    before = states()
+    engine.divert(np.tanh, lambda ufunc, args, kwargs: None, 1e9)
+    try:
+        with pytest.raises(BackendUnavailableError, match="ufunc tanh"):
+            backends.install()
+    finally:
+        engine.straighten()
+    assert states() == before
+
+
+def test_a_loop_that_answers_wrongly_is_refused(monkeypatch):
+    before = states()
+    answers, calls = ufuncs._answers, []
+
+    def lie(ufunc):
+        calls.append(ufunc)
+        for types, answer in answers(ufunc):
+            wrong = ufunc is np.tanh and calls.count(ufunc) == 2
+            yield types, answer * 2 if wrong else answer
+
+    monkeypatch.setattr(ufuncs, "_answers", lie)
+    with pytest.raises(BackendUnavailableError, match=r"nothing is installed: tanh \(e->e\) gave"):
+        backends.install()
+    assert states() == before
+
+
+def test_a_loop_that_numpy_does_not_call_is_refused(monkeypatch):
+    before = states()
+
+    class Other:
+        def unreached(self, ufunc):
+            return [0] if ufunc is np.tanh else engine.unreached(ufunc)
+
+        def __getattr__(self, name):
+            return getattr(engine, name)
+
+    monkeypatch.setattr(accelerate, "_engine", Other)
+    with pytest.raises(BackendUnavailableError, match=r"loop of tanh .* is never called"):
+        backends.install()
+    assert states() == before
+
+
+def test_within_a_parallel_call_it_is_refused():
+    with budget.working(), pytest.raises(BackendUnavailableError, match="worker of a parallel"):
+        backends.install()
+    assert accelerate.installed() is None
+
+
+def test_threads_may_install_and_compute_at_once():
+    expected = np.sin(X)
+    before = states()
+    wrong = []
+
+    def change(mode):
+        for _ in range(5):
+            backends.install(mode, 2, threshold=1000)
+            backends.uninstall()
+
+    def compute():
+        results = (np.sin(X) for _ in range(100))
+        wrong.extend(y for y in results if not np.allclose(y, expected, rtol=1e-14))
+
+    threads = [threading.Thread(target=change, args=(mode,)) for mode in ("exact", "fast")]
+    threads += [threading.Thread(target=compute) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert states() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_computes_and_may_uninstall_and_install():
+    expected = np.sin(X)
+    before = states()
+    backends.install(n_jobs=2, threshold=1000)
+    np.sin(X)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            fine = np.array_equal(np.sin(X), expected)
+            backends.uninstall()
+            fine = fine and states() == before and np.array_equal(np.sin(X), expected)
+            backends.install(n_jobs=2, threshold=1000)
+            code = not (fine and np.array_equal(np.sin(X), expected))
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+LATE = """
+import sys
+import numpy as np
+import backends
+from backends import accelerate
+accelerate.count(True)
+backends.install(n_jobs=2, threshold=1)
+assert "scipy" not in sys.modules and "rich" not in sys.modules and "typer" not in sys.modules
+import scipy.special
+x = np.linspace(0.1, 0.9, 10_000)
+y = scipy.special.ndtri(x)
+(found,) = [c for c in accelerate.counts() if c.function == "scipy.special.ndtri"]
+assert found.parallel == 1, found
+backends.uninstall()
+assert np.array_equal(scipy.special.ndtri(x), y)
+"""
+
+
+def test_scipy_that_is_imported_later_is_covered(tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(textwrap.dedent(LATE))
+    done = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_kernels_of_ours_are_not_cut_twice():
+    accelerate.count(True)
+    expected = np.sin(X)
+    with backends.install(n_jobs=2, threshold=1000):
+        fresh = engine.ufunc(np.sin, 2, threshold=1000)
+        assert np.array_equal(fresh(X), expected)
+        assert "numpy.sin" not in {x.function for x in accelerate.counts()}
+        assert fresh.types == [t for t in np.sin.types if "O" not in t]
+
+
+def test_the_profile_says_from_where_on_a_team_pays(monkeypatch, tmp_path):
+    from backends import files, profile
+    from backends.profile import Choice, Found, Key, Profile
+
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(files, "data_folder", lambda name: tmp_path / "data")
+    choices = {Key("exact", "float64", "contiguous", "sin"): [Choice(15_000, "openmp", 2)]}
+    made = Profile(tmp_path, "", {}, choices)
+    monkeypatch.setattr(profile, "current", cache(lambda: Found(made)))
+    known = []
+
+    class Watched:
+        def know(self, *arguments):
+            known.append(arguments)
+            return engine.know(*arguments)
+
+        def __getattr__(self, name):
+            return getattr(engine, name)
+
+    monkeypatch.setattr(accelerate, "_engine", Watched)
+    with backends.install(n_jobs=2):
+        assert known == [(np.sin, np.dtype("f8").num, 15_000)]
+        accelerate.count(True)
+    with backends.install(n_jobs=2):
+        for _ in range(20):
+            np.sin(X)
+            np.sin(X[:14_000])
+        found = count_of("numpy.sin")
+    assert found.calls == 40
+    assert found.serial["too small"] >= 20
