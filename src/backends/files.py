@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-import secrets
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["data_folder", "try_folder", "write_whole"]
 
 
 def data_folder(name: str) -> Path:
     """Give the user's folder for files of one kind; it need not exist."""
-    import platformdirs  # here: `import backends` must cost no more than `import numpy`
+    # Here: `import backends` must cost no more than `import numpy`.
+    from pathlib import Path
+
+    import platformdirs
 
     return Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / name
 
@@ -49,5 +54,7 @@ def write_whole(file: Path, content: bytes) -> None:
 
 
 def _beside(file: Path) -> Path:
+    import secrets  # here, as above
+
     # Not by the process's number, which in containers comes again.
     return file.with_name(f".{file.name}.{secrets.token_hex(8)}")

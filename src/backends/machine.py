@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Machine", "cache_bytes", "describe"]
+__all__ = ["Machine", "describe"]
 
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,32 +114,3 @@ def _gpu() -> str:
     except (OSError, subprocess.TimeoutExpired):  # a driver that hangs
         return ""
     return ", ".join(asked.stdout.split("\n")).strip(", ") if asked.returncode == 0 else ""
-
-
-@cache
-def cache_bytes(level: int) -> int:
-    """Give the size in bytes of one core's data cache of a level, 0 where that is not known.
-
-    Parameters
-    ----------
-    level : {1, 2, 3}
-        The third is shared by several cores.
-
-    Examples
-    --------
-    >>> cache_bytes(1) <= cache_bytes(2) or not cache_bytes(2)
-    True
-    """
-    # Linux tells each cache as it is; sysconf adds up the parts of a divided one.
-    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index[0-9]"):
-        try:
-            kind, size = (index / "type").read_text().strip(), (index / "size").read_text().strip()
-            if kind != "Instruction" and int((index / "level").read_text()) == level:
-                return int(size.removesuffix("K")) * 1024
-        except (OSError, ValueError):
-            continue
-    try:
-        name = f"SC_LEVEL{level}_{'DCACHE' if level == 1 else 'CACHE'}_SIZE"
-        return max(os.sysconf(name), 0)
-    except (AttributeError, ValueError, OSError):  # other systems do not tell
-        return 0

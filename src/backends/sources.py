@@ -124,8 +124,7 @@ def file() -> tuple[Layer, ...]:
     ConfigError
         A key or value has no meaning; the message names the file.
     """
-    # Imported here: they are needed once, and not for `import backends`.
-    import tomllib
+    # Imported here, and tomllib only where there is something to read: neither is for free.
     from pathlib import Path
 
     try:
@@ -138,8 +137,11 @@ def file() -> tuple[Layer, ...]:
             try:
                 if not path.is_file():
                     continue
-                content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+                text = path.read_text(encoding="utf-8")
+                if name == "pyproject.toml" and "backends" not in text:
+                    continue
+                content = _parse(text)
+            except (ValueError, OSError) as error:
                 if name == "pyproject.toml":
                     # Not ours to judge: it may belong to another project above this one.
                     continue
@@ -153,6 +155,12 @@ def file() -> tuple[Layer, ...]:
                     raise ConfigError(f"{path}: tool.backends must be a table, not {content!r}")
             return (make_layer(str(path), content),)
     return ()
+
+
+def _parse(text: str) -> Any:
+    import tomllib
+
+    return tomllib.loads(text)
 
 
 def tuned() -> tuple[Layer, ...]:

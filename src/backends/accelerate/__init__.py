@@ -164,7 +164,7 @@ def counts() -> list[Count]:
 
 def _engine() -> Any:
     """Give the extension, or say why it is not there."""
-    engine: Any = import_module("backends.engines.openmp").load()
+    engine: Any = import_module("backends.engines.extension").load()
     if isinstance(engine, str):
         raise BackendUnavailableError(f"nothing is installed: {engine}")
     return engine

@@ -10,13 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends import files
-from backends.machine import cache_bytes
+from backends.caches import LARGE, cache_bytes
 from backends.position import Position
 
 __all__ = ["Count", "Recipe", "RefusedError", "count_anew", "counts", "find", "replace", "restore"]
 
-#: Bytes of operands from which results go past the caches, where the caches' size is not known.
-LARGE = 32 * 2**20
 #: Why a call was not shared, in the order of `enum outcome` in ufuncs.h.
 PARALLEL = 6
 REASONS = (
@@ -117,6 +115,7 @@ def replace(engine: Any, package: str, recipe: Recipe) -> list[np.ufunc]:
     ufuncs = find(package)
     for ufunc in ufuncs:
         _compare_structure(engine, ufunc)
+    # Results that are larger go past the caches.
     stream_bytes = cache_bytes(3) or LARGE
     replaced: list[np.ufunc] = []
     try:

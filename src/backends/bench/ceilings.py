@@ -21,8 +21,8 @@ import psutil
 from backends import blas, kernels, registry
 from backends.bench.record import Ceilings, Level, Rates
 from backends.bench.timer import ratio
+from backends.caches import cache_bytes
 from backends.errors import BackendUnavailableError
-from backends.machine import cache_bytes
 
 __all__ = ["largest_cache", "measure", "place"]
 

@@ -11,20 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from backends import arguments, blas, budget
 from backends.backend import Support, in_one_piece
-from backends.engines import floating
+from backends.caches import LARGE, cache_bytes
+from backends.engines.extension import load
 from backends.engines.pool import PooledBackend
 from backends.engines.tracing import ufunc_of
 from backends.errors import UnsupportedKernelError
 from backends.kernel import Kernel
-from backends.machine import cache_bytes
 
 __all__ = ["OpenmpBackend", "load", "make_ufunc"]
 
@@ -35,8 +33,6 @@ MATRICES_PER_JOB = 4
 WAITING = ("matmul", "inv", "det", "solve")
 #: Order of matrices that BLAS computes serially in any case.
 SMALL = 16
-#: Bytes of operands from which results go past the caches, where the caches' size is not known.
-LARGE = 32 * 2**20
 
 
 class OpenmpBackend(PooledBackend):
@@ -175,26 +171,6 @@ class OpenmpBackend(PooledBackend):
 
     def __repr__(self) -> str:
         return f"<backend {self.name}, n_jobs={self.n_jobs}, mode={self.mode}>"
-
-
-@cache
-def load() -> ModuleType | str:
-    """Import the extension, or give the reason why it is not there."""
-    try:
-        engine = import_module("backends._openmp")
-    except ModuleNotFoundError:
-        engine = None
-    except ImportError as error:
-        return f"the OpenMP engine cannot be loaded: {error}"
-    if engine is None or engine.__file__ is None:  # a source tree has a folder of that name
-        return (
-            "this installation has no OpenMP engine: it was built without a C compiler that knows "
-            "OpenMP. Install one (gcc, or clang with libomp) and build the package again: in its "
-            "source folder, pip install --force-reinstall --no-deps ."
-        )
-    budget.counter()  # tells the extension how many cores there are
-    engine.connect(floating.special_errors_wanted)
-    return engine
 
 
 def _are_small(arrays: tuple[Any, ...]) -> bool:
