@@ -72,6 +72,7 @@ MAY_IMPORT = {
         "registry",
     },
     "accelerate": {"accelerate.*", "budget", "config", "errors", "sources"},
+    "accelerate.memory": {"config", "sources"},
     "accelerate.ufuncs": {"caches", "files", "position", "profile"},
     "registry": {"config", "sources", "catalogue", "backend", "errors", "kernel"},
     "engines": set(),

@@ -107,6 +107,36 @@ def test_mode_comes_from_the_environment(monkeypatch):
     assert get_config().mode == ("fast", "environment variable BACKENDS_MODE")
 
 
+def test_pool_bytes_are_set_for_the_process_wherever_its_settings_come_from(tmp_path, monkeypatch):
+    assert get_config().pool_bytes == (None, "the default")
+    file = write(tmp_path / "backends.toml", "pool_bytes = 1_000\n")
+    config._found = None
+    set_config(n_jobs=2)
+    assert get_config().pool_bytes == (1000, str(file))
+    monkeypatch.setenv("BACKENDS_POOL_BYTES", "2000")
+    config._found = None
+    set_config(n_jobs=2)
+    assert get_config().pool_bytes == (2000, "environment variable BACKENDS_POOL_BYTES")
+    set_config(pool_bytes=0)
+    assert get_config().pool_bytes == (0, "set_config")
+    set_config(pool_bytes=None)
+    assert get_config().pool_bytes.value == 2000
+    with pytest.raises(TypeError, match="pool_bytes"), config_context(pool_bytes=1):
+        pass
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, True, "1000", [1]])
+def test_pool_bytes_that_are_no_number_of_bytes_are_refused(wrong):
+    expected = ["set_config", "pool_bytes must be a number of bytes", "0 to keep none", repr(wrong)]
+    assert_refused(lambda: set_config(pool_bytes=wrong), expected)
+
+
+@pytest.mark.parametrize("wrong", ["1e9", "1 GiB", "-5"])
+def test_pool_bytes_in_the_environment_are_checked(wrong, monkeypatch):
+    monkeypatch.setenv("BACKENDS_POOL_BYTES", wrong)
+    assert_refused(get_config, ["environment variable BACKENDS_POOL_BYTES", wrong])
+
+
 def test_an_instruction_set_is_no_setting_and_no_mistake(monkeypatch):
     monkeypatch.setenv("BACKENDS_SIMD", "baseline")
     assert get_config().mode == ("exact", "the default")

@@ -1,7 +1,8 @@
 """Which backend, how many jobs: where a setting comes from, and which one wins.
 
 From strongest to weakest: :func:`config_context`, :func:`set_config`, the environment
-(``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``, ``BACKENDS_DEVICE``, ``BACKENDS_MODE``), a file
+(``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``, ``BACKENDS_DEVICE``, ``BACKENDS_MODE``,
+``BACKENDS_POOL_BYTES``), a file
 (``backends.toml``, or ``[tool.backends]`` in ``pyproject.toml``, in the current folder or the
 nearest one above that has it), the profile that ``backends tune`` made of this machine, the
 defaults.
@@ -23,7 +24,13 @@ from backends.sources import Layer, make_layer
 
 __all__ = ["Config", "Setting", "config_context", "current", "get_config", "set_config"]
 
-DEFAULTS = {"backend": "numpy", "n_jobs": -1, "device": None, "mode": "exact"}
+DEFAULTS = {
+    "backend": "numpy",
+    "n_jobs": -1,
+    "device": None,
+    "mode": "exact",
+    "pool_bytes": None,
+}
 
 
 class Setting(NamedTuple):
@@ -78,6 +85,11 @@ class Config:
     def mode(self) -> Setting:
         """Whether results are bit for bit as the reference, or sooner and within a few ULP."""
         return self._first("mode")
+
+    @property
+    def pool_bytes(self) -> Setting:
+        """The most bytes of freed arrays that are kept, or None: what suits the machine."""
+        return self._first("pool_bytes")
 
     def backend_for(self, kernel: str) -> Setting:
         """Give the backend chosen for `kernel`, and where that was said."""
@@ -224,6 +236,10 @@ def set_config(**settings: Any) -> None:
         both.
     kernels : mapping of str to str, optional
         Backends of single kernels.
+    pool_bytes : int, optional
+        The most bytes of freed arrays that are kept for reuse where the pool of memory is
+        installed, which looks at this then; 0 keeps none. It is the process's, not a block's:
+        `config_context` does not have it.
 
     Raises
     ------

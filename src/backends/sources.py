@@ -14,7 +14,7 @@ __all__ = ["FILE", "Layer", "environment", "file", "make_layer", "tuned"]
 
 #: Name of the file that chooses for the programs in its folder and below.
 FILE = "backends.toml"
-KEYS = ("backend", "n_jobs", "device", "mode", "kernels")
+KEYS = ("backend", "n_jobs", "device", "mode", "kernels", "pool_bytes")
 MODES = ("exact", "fast")
 #: Read by the extension of backend openmp, when it is loaded.
 SIMD = "BACKENDS_SIMD"
@@ -29,6 +29,7 @@ class Layer(NamedTuple):
     device: int | str | None = None
     mode: str | None = None
     kernels: Mapping[str, str] = {}
+    pool_bytes: int | None = None
 
 
 def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
@@ -44,12 +45,12 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
     >>> make_layer("backends.toml", {"njobs": 2})
     Traceback (most recent call last):
     backends.errors.ConfigError: backends.toml: there is no setting 'njobs'; did you mean \
-'n_jobs'? Valid: backend, device, kernels, mode, n_jobs
+'n_jobs'? Valid: backend, device, kernels, mode, n_jobs, pool_bytes
     """
     for key in settings:
         if key not in KEYS:
             raise ConfigError(f"{source}: {suggest(key, KEYS, what='setting')}")
-    backend, n_jobs, device, mode, table = (settings.get(key) for key in KEYS)
+    backend, n_jobs, device, mode, table, pool_bytes = (settings.get(key) for key in KEYS)
     if backend is not None:
         _check_backend(source, "backend", backend)
     if n_jobs is not None:
@@ -76,7 +77,13 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
             if kernel not in every:
                 raise ConfigError(f"{source}: kernels: {suggest(kernel, every, what='kernel')}")
             _check_backend(source, f"kernels.{kernel}", chosen)
-    return Layer(source, backend, n_jobs, device, mode, dict(table or {}))
+    if pool_bytes is not None and (
+        isinstance(pool_bytes, bool) or not isinstance(pool_bytes, int) or pool_bytes < 0
+    ):
+        raise ConfigError(
+            f"{source}: pool_bytes must be a number of bytes, 0 to keep none, not {pool_bytes!r}"
+        )
+    return Layer(source, backend, n_jobs, device, mode, dict(table or {}), pool_bytes)
 
 
 def _check_backend(source: str, key: str, name: Any) -> None:
@@ -88,20 +95,20 @@ def _check_backend(source: str, key: str, name: Any) -> None:
 
 
 def environment() -> tuple[Layer, ...]:
-    """Read ``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``, ``BACKENDS_DEVICE``, ``BACKENDS_MODE``.
+    """Read ``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS`` and so on for each key but ``kernels``.
 
     Raises
     ------
     ConfigError
         A value has no meaning.
     """
-    known = {f"BACKENDS_{key.upper()}": key for key in ("backend", "n_jobs", "device", "mode")}
+    known = {f"BACKENDS_{key.upper()}": key for key in KEYS if key != "kernels"}
     layers = []
     for variable, value in os.environ.items():
         source = f"environment variable {variable}"
         if variable in known and value:
             setting: Any = value
-            if known[variable] == "n_jobs":
+            if known[variable] in ("n_jobs", "pool_bytes"):
                 try:
                     setting = int(value)
                 except ValueError:

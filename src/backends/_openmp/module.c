@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "memory.h"
 #include "stacks.h"
 #include "team.h"
 
@@ -267,7 +268,8 @@ static int execute(PyObject *module)
         return -1;
     }
     if (PyModule_AddFunctions(module, ufunc_methods)
-        || PyModule_AddFunctions(module, install_methods)) {
+        || PyModule_AddFunctions(module, install_methods)
+        || PyModule_AddFunctions(module, memory_methods)) {
         return -1;
     }
     if (PyModule_AddIntConstant(module, "LEAST", LEAST)
