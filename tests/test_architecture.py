@@ -94,7 +94,6 @@ MAY_IMPORT = {
         "engines.pool",
         "engines.tracing",
     },
-    "accelerate": set(),
     "accelerate.imports": set(),
     "accelerate.normal": set(),
     "bench": set(),
@@ -125,6 +124,7 @@ MAY_IMPORT = {
     },
     "": {
         "accelerate",
+        "accelerate.memory",
         "explanation",
         "backend",
         "config",

@@ -32,6 +32,7 @@ from backends.registry import get as get
 if TYPE_CHECKING:
     from backends.accelerate import install as install
     from backends.accelerate import uninstall as uninstall
+    from backends.accelerate.memory import trim as trim
     from backends.explanation import explain as explain
     from backends.kernels.elementwise import *
     from backends.kernels.linalg import *
@@ -55,6 +56,7 @@ _FACADE = (
     "install",
     "linear_algebra",
     "set_config",
+    "trim",
     "uninstall",
 )
 
@@ -62,6 +64,7 @@ _FACADE = (
 _LATER = {
     "explain": "backends.explanation",
     "install": "backends.accelerate",
+    "trim": "backends.accelerate.memory",
     "uninstall": "backends.accelerate",
 }
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "memory.h"
 #include "team.h"
 
 const struct instructions *chosen;
@@ -311,6 +312,7 @@ PyObject *ufunc_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObj
     if (table->asks && size >= table->least) {
         /* Here, where the interpreter's lock is held: others may keep it for milliseconds. */
         asked = ask_jobs(0, table->special);
+        memory_adopt();
     }
     PyObject *result = call_large(ufunc, table, args, nargsf, kwnames);
     asked = before;

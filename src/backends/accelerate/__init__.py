@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from backends import budget, config, sources
-from backends.accelerate import ufuncs
+from backends.accelerate import imports, memory, ufuncs
 from backends.accelerate.ufuncs import Count, Recipe, RefusedError
 from backends.errors import BackendUnavailableError, ConfigError, users_level
 
@@ -117,8 +117,11 @@ def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: in
             engine.ask_for_jobs(lambda: budget.cores() if n_jobs is None else n_jobs)
             _replace("numpy", wanted)
             _settings = wanted
-            if "scipy.special" in sys.modules:
-                _special()
+            problem = memory.install()
+            if problem:
+                warnings.warn(f"memory is not kept: {problem}", stacklevel=users_level())
+            imports.when_imported("scipy.special", _special)
+            imports.when_imported("scipy.stats", _stats)
         except BaseException as error:
             _put_back()
             if isinstance(error, RefusedError):
@@ -212,11 +215,23 @@ def _special() -> None:
     _late("scipy.special", lambda settings: _replace("scipy.special", settings))
 
 
+def _stats() -> None:
+    from backends.accelerate import normal  # here: only who has SciPy pays for it
+
+    _late("scipy.stats.norm", lambda settings: normal.install())
+
+
 def _put_back() -> None:
     global _settings
     if _settings is None and not _replaced:
         return
+    imports.forget()
     for own in _replaced.values():
         ufuncs.restore(_engine(), own)
     _replaced.clear()
+    if "scipy.stats" in sys.modules:
+        from backends.accelerate import normal
+
+        normal.uninstall()
+    memory.uninstall()
     _settings = None
