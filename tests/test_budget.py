@@ -111,9 +111,9 @@ class Watch:
 @pytest.fixture(autouse=True)
 def two_cores_allowed(monkeypatch):
     """Let every machine be one of two cores at most, and see that nobody is left in the count."""
-    usable = budget.cores()
+    usable = budget.usable()
     ENGINE.set_cores(min(2, SEEN))
-    monkeypatch.setattr(budget, "cores", lambda: min(2, SEEN))
+    monkeypatch.setattr(budget, "usable", lambda: min(2, SEEN))
     assert budget.counter().taken() == 0
     yield
     assert ENGINE.taken() == budget._own.taken() == 0

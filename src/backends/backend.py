@@ -22,7 +22,8 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 
-from backends import arguments, blas
+from backends import arguments, blas, budget
+from backends.cores import usable
 from backends.errors import users_level
 from backends.kernel import NUMERIC_KINDS, Call, Kernel
 
@@ -262,12 +263,9 @@ def count_jobs(n_jobs: int) -> int:
     check_jobs(n_jobs)
     if n_jobs == 1:
         return 1
-    # Imported here: `import backends` must cost no more than `import numpy`.
-    import joblib
-
-    cores: int = joblib.cpu_count()
     if n_jobs < 0:
-        return max(cores + 1 + int(n_jobs), 1)
+        return max(budget.cores() + 1 + int(n_jobs), 1)
+    cores = usable()
     if n_jobs > MOST_JOBS_PER_CORE * cores:
         raise ValueError(
             f"n_jobs={n_jobs} makes no sense on the {cores} core(s) this process may use: "

@@ -24,17 +24,48 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, Self
 
-__all__ = ["Share", "cores", "counter", "current", "is_counted", "is_running", "working"]
+from backends.cores import usable
+
+__all__ = [
+    "Share",
+    "cores",
+    "counter",
+    "current",
+    "has_siblings",
+    "is_counted",
+    "is_running",
+    "working",
+]
 
 
-@cache
 def cores() -> int:
-    """Count the cores that this process may use, as joblib does."""
-    # Imported here: `import backends` must cost no more than `import numpy`.
-    import joblib
+    """Count the cores that this process is to use where nobody says how many.
 
-    found: int = joblib.cpu_count()
-    return found
+    Those that it may use, as joblib counts them. But one in a process that `multiprocessing`
+    started (a ``Pool``, a ``ProcessPoolExecutor``) and whose environment has no
+    ``OMP_NUM_THREADS``: it has siblings, and cannot know how many, so that with all the cores for
+    each there would be more threads than cores. joblib and Dask give that variable to their
+    workers, and it is obeyed; and so is a number of jobs that the program sets.
+
+    Examples
+    --------
+    >>> cores() >= 1
+    True
+    """
+    return 1 if has_siblings() else usable()
+
+
+def has_siblings() -> bool:
+    """Tell whether this is a worker of `multiprocessing` that was told nothing of its share.
+
+    Asked each time: while a worker is set up, it does not know yet that it is one.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    return (
+        process is not None
+        and process.parent_process() is not None
+        and not os.environ.get("OMP_NUM_THREADS")
+    )
 
 
 class Share:
@@ -166,7 +197,7 @@ def counter() -> Any:
     """Give what counts: the extension, or a :class:`_Count` where it is not there."""
     try:
         extension = import_module("backends._openmp")
-        extension.set_cores(cores())
+        extension.set_cores(usable())
     except (ImportError, AttributeError):  # a source tree has a mere folder of that name
         return _own
     return extension
@@ -187,7 +218,7 @@ class _Count:
     def take(self, wanted: int) -> tuple[int, int]:
         if wanted < 2:
             return 0, 0
-        allowed = max(wanted, cores())
+        allowed = max(wanted, usable())
         limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
         if limit.isdecimal() and int(limit) > 0:
             allowed = min(allowed, int(limit))

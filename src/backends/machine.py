@@ -53,15 +53,14 @@ def describe() -> Machine:
     >>> describe().cores >= 1
     True
     """
-    import joblib
     import psutil
 
-    from backends import blas
+    from backends import blas, cores
 
     library = blas.library()
     return Machine(
         cpu=_cpu(),
-        cores=joblib.cpu_count(),
+        cores=cores.usable(),
         memory=psutil.virtual_memory().total,
         system=platform.system(),
         architecture=platform.machine(),
