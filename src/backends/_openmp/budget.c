@@ -9,6 +9,8 @@
 #endif
 
 static atomic_int cores = INT_MAX;
+/* What array_backends_set_num_threads set. */
+static atomic_int limit = INT_MAX;
 /* Threads that are counted. */
 static atomic_int taken;
 /* Threads that are at work on pieces, and the most at once. */
@@ -50,6 +52,18 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
+int array_backends_get_num_threads(void)
+{
+    return least(atomic_load(&cores), atomic_load(&limit));
+}
+
+void array_backends_set_num_threads(int threads)
+{
+    if (threads > 0) {
+        atomic_store(&limit, threads < atomic_load(&cores) ? threads : INT_MAX);
+    }
+}
+
 static int allowed_for(int wanted, bool team)
 {
     const int usable = atomic_load_explicit(&cores, memory_order_relaxed);
@@ -63,13 +77,13 @@ static int allowed_for(int wanted, bool team)
         return wanted > usable ? wanted : usable;
     }
 #endif
-    const int limit = omp_get_max_threads();
+    const int of_thread = omp_get_max_threads();
     if (wanted <= usable && usable < INT_MAX) {
-        return least(usable, limit);
+        return least(usable, of_thread);
     }
     const int seen = omp_get_num_procs();
     const int own = least(usable, seen), asked = wanted > own ? wanted : own;
-    return team || limit < seen ? least(asked, limit) : asked;
+    return team || of_thread < seen ? least(asked, of_thread) : asked;
 }
 
 struct share budget_take(int wanted, bool team)
@@ -77,7 +91,7 @@ struct share budget_take(int wanted, bool team)
     if (wanted < 2 || budget_counts_me()) {
         return (struct share){0, 0};
     }
-    const int allowed = allowed_for(wanted, team);
+    const int allowed = least(allowed_for(wanted, team), atomic_load(&limit));
     int now = atomic_load(&taken), granted;
     do {
         granted = least(wanted, allowed - now);

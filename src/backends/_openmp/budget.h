@@ -12,6 +12,12 @@
 
 #include <stdbool.h>
 
+#ifdef _WIN32
+#define BUDGET_EXPORTED __declspec(dllexport)
+#else
+#define BUDGET_EXPORTED __attribute__((visibility("default")))
+#endif
+
 /* What a call was granted: threads, the caller's own counted, and how many of all calls together
  * may run while its workers do. No threads: it is not counted, and runs serially. */
 struct share {
@@ -23,6 +29,11 @@ int budget_start(void);
 
 /* Says how many cores this process may use, where that is fewer than OpenMP sees. */
 void budget_set_cores(int cores);
+
+/* A limit of all threads of this process, which threadpoolctl sets through these two; all else in
+ * this extension is hidden. As many as there are cores, or more, are no limit. */
+BUDGET_EXPORTED int array_backends_get_num_threads(void);
+BUDGET_EXPORTED void array_backends_set_num_threads(int threads);
 
 /* Grants what is free of `wanted` threads, at least the caller's own. A team has at most as many as
  * OpenMP allows in this thread; others only where that was set lower than there are cores, so that
