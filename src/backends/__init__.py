@@ -10,6 +10,7 @@ Kernels (:func:`matmul`, :func:`sin`, :func:`erf`, ...) have NumPy's and SciPy's
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # "as" with the same name marks what is exported, for type checkers.
@@ -81,9 +82,9 @@ def __getattr__(name: str) -> Any:
 
         return version("array-backends")
     if name in _LATER:
-        from importlib import import_module
-
         return getattr(import_module(_LATER[name]), name)
+    if name == "accelerate":  # `from backends import accelerate` looks here first
+        return import_module("backends.accelerate")
     kernel = None if name.startswith("_") else kernels.every().get(name)
     if kernel is not None:
         if kernel.__module__.startswith("backends."):
