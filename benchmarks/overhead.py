@@ -1,15 +1,19 @@
-"""What the package itself costs: a call, a choice, an import, and the memory of the process pool.
+"""What the package itself costs: a call, a choice, an import, a start, memory of the process pool.
 
-Run it with ``python benchmarks/overhead.py`` in the environment that `make bench` sets up.
+Run it with ``python benchmarks/overhead.py`` in the environment that `make bench` sets up; or with
+the names of measurements, as in ``python benchmarks/overhead.py startup``.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -76,6 +80,37 @@ def imports() -> None:
     )
 
 
+def startup() -> None:
+    """Print how much later a program starts under ``backends run`` than under ``python``."""
+    launcher = shutil.which("backends", path=str(Path(sys.executable).parent))
+    if launcher is None:
+        raise SystemExit("no command `backends` beside this Python: install the package there")
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "empty.py"
+        program.write_text("import numpy\n")
+        commands = {
+            "import numpy": [sys.executable, str(program)],
+            "import backends": [sys.executable, "-c", "import backends"],
+            "backends run": [launcher, "run", str(program)],
+        }
+        rounds = []
+        for _ in range(41):
+            seconds = []
+            for command in commands.values():
+                begin = time.perf_counter()
+                subprocess.run(command, check=True)
+                seconds.append(time.perf_counter() - begin)
+            rounds.append(seconds)
+    milliseconds = np.array(rounds[1:]) * 1e3  # the first brings the files into memory
+    for name, column in zip(commands, milliseconds.T, strict=True):
+        low, middle, high = np.quantile(column - milliseconds[:, 0], [0.05, 0.5, 0.95])
+        fastest = column.min() - milliseconds[:, 0].min()
+        print(
+            f"start with {name}: {np.median(column):.0f} ms, {middle:.0f} more than import numpy "
+            f"(5th to 95th percentile {low:.0f} to {high:.0f}; {fastest:.0f} of the fastest)"
+        )
+
+
 def memory() -> None:
     """Print the peak of memory of the process pool over that of the serial call."""
     x = np.linspace(0.0, 1.0, 10**7)
@@ -113,7 +148,6 @@ def _memory() -> int:
 
 
 if __name__ == "__main__":
-    calls()
-    choosing()
-    imports()
-    memory()
+    every = {f.__name__: f for f in (calls, choosing, imports, startup, memory)}
+    for name in sys.argv[1:] or every:
+        every[name]()

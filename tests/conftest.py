@@ -55,7 +55,7 @@ def _forget_settings():
 @pytest.fixture
 def run_command():
     """Run the command line in this process, which is quicker than in one of its own."""
-    from backends.cli import app
+    from backends.cli.app import app
 
     runner = CliRunner()
 

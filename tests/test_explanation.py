@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 import backends
 from backends import profile
-from backends.cli import app
+from backends.cli.app import app
 from backends.errors import UnknownNameError
 from backends.measurements import Measured, Point
 from backends.profile import Choice, Key
