@@ -81,6 +81,8 @@ class Request(NamedTuple):
 def main(arguments: list[str]) -> None:
     """Run the program that `arguments` name, and end as it ends."""
     request = _read(arguments)
+    # Before anything is imported that remembers it, as multiprocessing does.
+    sys.modules["__main__"] = _main_module()
     # A file that is not there is said before anything is installed.
     start = _module(request.program) if request.module else _file(request.program)
     if request.stats:
@@ -89,7 +91,6 @@ def main(arguments: list[str]) -> None:
     if request.stats:
         # Registered first, called last: what the program does at its exit is counted.
         atexit.register(_print_counts, os.getpid())
-    sys.modules["__main__"] = _main_module()
     _run(start)
 
 
