@@ -19,7 +19,7 @@ import numpy as np
 
 from backends import budget
 
-__all__ = ["Library", "acquire", "library", "limited", "permitted", "release"]
+__all__ = ["Library", "acquire", "library", "limited", "permitted", "release", "set_outside"]
 
 
 class Library(NamedTuple):
@@ -114,11 +114,12 @@ _wishes: dict[object, int] = {}
 _outside = 0
 
 
-def permitted(threads: int) -> int:
+def permitted(threads: int, *, ours: int | None = None) -> int:
     """Give as many of `threads` as a limit that was set at run time leaves to BLAS.
 
     ``threadpool_limits`` is such a limit, and is obeyed. What the environment said when BLAS was
-    loaded is none: our backends may choose another number.
+    loaded is none: our backends may choose another number. Nor is a count of `ours`, which
+    :func:`set_outside` has set.
 
     Examples
     --------
@@ -132,7 +133,7 @@ def permitted(threads: int) -> int:
         if _wishes:
             _forget_interrupted(governed)
         outside = _outside if _wishes else governed.get()
-    return min(threads, outside) if outside < governed.unlimited else threads
+    return min(threads, outside) if outside < governed.unlimited and outside != ours else threads
 
 
 class limited:  # noqa: N801 - used like a function
@@ -205,6 +206,37 @@ def release(wish: object) -> None:
             governed.set(wanted)
         # Last: where Ctrl-C comes before, the wish tells that there is a count to put back.
         del _wishes[wish]
+
+
+def set_outside(threads: int, *, instead_of: int | None = None) -> int:
+    """Set the count that holds where nobody wishes another, as a program would.
+
+    Parameters
+    ----------
+    threads : int
+        How many.
+    instead_of : int, optional
+        Do so only where the count is this one, and nobody has set another since.
+
+    Returns
+    -------
+    int
+        The count that held before.
+    """
+    global _outside
+    governed = library()
+    if governed is None:
+        return threads
+    with _lock:
+        if _wishes:
+            _forget_interrupted(governed)
+        before = _outside if _wishes else governed.get()
+        if instead_of in (None, before):
+            if _wishes:
+                _outside = threads
+            else:
+                governed.set(threads)
+    return before
 
 
 def _forget_interrupted(governed: Library) -> None:
