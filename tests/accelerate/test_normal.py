@@ -164,6 +164,22 @@ def test_hard_values_take_the_direct_road(name, dtype, loc, scale, taken):
 
 
 @EVERY
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize(
+    ("loc", "scale"),
+    [
+        *((np.inf, 1), (-np.inf, 1), (0, np.inf), (np.nan, 1), (0, np.nan), (0, 0), (0, -1.0)),
+        *((np.array([0.1], "f4"), 1), (0, np.array(0.1, "f4")), (np.float32(0.1), 1)),
+        *((np.float16(0.1), np.float32(0.1)), (np.longdouble("0.1"), 1), (True, 2**64)),
+    ],
+)
+def test_other_parameters_are_left_to_scipy(name, dtype, loc, scale, taken):
+    with np.errstate(all="ignore"):
+        check(name, np.array(HARD).astype(dtype), loc, scale)
+    assert taken == [None]
+
+
+@EVERY
 def test_many_elements(name, taken):
     rng = np.random.default_rng(7)
     x = rng.random(300_001) if name in ("isf", "ppf") else 4 * rng.standard_normal(300_001)

@@ -129,7 +129,7 @@ def _differs(distribution: Any) -> str | None:
     x = np.array([*(-np.inf, -1e300, -40.0, -3.0, -0.5, -5e-324, -0.0, 0.0, 1e-300, 1e-9, 0.25)])
     x = np.concatenate([x, [0.5, 0.975, 1 - 2**-53, 1.0, 2.0, 9.0, 38.5, np.inf, np.nan, -np.nan]])
     x = np.asfortranarray(np.concatenate([x, np.linspace(0, 1, 21)]).reshape(2, -1))
-    parameters = (0, 1), (1.5, 0.1), (-0.0, np.linspace(0.5, 3, x.shape[1]))
+    parameters = (0, 1), (-0.0, 1), (1.5, 0.1), (-0.0, np.linspace(0.5, 3, x.shape[1]))
     with np.errstate(all="ignore"), special.errstate(all="ignore"):  # type: ignore[arg-type]
         for name, (loc, scale), dtype in product(_METHODS, parameters, ("f8", "f4")):
             here = _direct(distribution, name, x.astype(dtype), loc, scale)
@@ -253,8 +253,8 @@ def _quantiles(name: str, q: Floats, loc: Any, scale: Any, bad: float, out: Floa
 
 def _values(name: str, x: Floats, loc: Any, scale: Any, bad: float, out: Floats) -> None:
     y = x
-    # x - 0.0 is x, but x - -0.0 turns -0.0 into 0.0.
-    if x.dtype != np.float64 or not _is(loc, 0.0) or math.copysign(1.0, loc) < 0:
+    # x - 0.0 is x, but for the sign of a zero, which these functions do not look at.
+    if x.dtype != np.float64 or not _is(loc, 0.0):
         y = np.subtract(x, loc, out=out, dtype=np.float64)
     if not _is(scale, 1.0):
         y = np.divide(y, scale, out=out)
