@@ -81,7 +81,7 @@ def same(programs: list[str], say: Callable[[str], None]) -> bool:
 
 def verdict(found: Ratio, target: float) -> str:
     """Say whether a target is met, and whether the interval leaves a doubt."""
-    doubt = ", perhaps" if found.low < target <= found.high else ""
+    doubt = ", not certainly" if found.low < target <= found.high else ""
     return f"{'met' if found.value >= target else 'MISSED'}{doubt}"
 
 

@@ -64,9 +64,9 @@ def main() -> int:
     for name, prices in [("European", last), ("geometric Asian", geometric)]:
         value, error = call_value(prices)
         good &= abs(value - formulas[name]) < 4 * error
-        print(f"{name}: {value:.4f} ± {error:.4f}, by its formula {formulas[name]:.4f}")
+        print(f"{name}: {value:.4f}, by its formula {formulas[name]:.4f} (error {error:.4f})")
     value, error = call_value(arithmetic)
-    print(f"arithmetic Asian: {value:.4f} ± {error:.4f}")
+    print(f"arithmetic Asian: {value:.4f} (error {error:.4f})")
     print("within four standard errors:", "yes" if good else "NO")
     return 0 if good else 1
 

@@ -14,7 +14,8 @@ from backends.cli import run
 from backends.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", *PAGES]
 MAKE = re.compile(r"^([a-z-]+):", re.M)
 
 
@@ -25,11 +26,13 @@ def blocks(document, language):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_python_examples_run(document, tmp_path):
+    names: dict[str, object] = {}  # what one block has made, the next may use
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     for number, block in enumerate(blocks(document, "python")):
         assert ">>>" in block, "examples show what they give"
-        test = doctest.DocTestParser().get_doctest(block, {}, f"{document} {number}", document, 0)
-        runner.run(test)
+        test = doctest.DocTestParser().get_doctest(block, names, f"{document} {number}", document, 0)
+        runner.run(test, clear_globs=False)
+        names = test.globs
     assert runner.summarize(verbose=False).failed == 0
 
 
@@ -51,10 +54,20 @@ def test_commands_and_options_exist(document):
         assert name in commands, line
         context = typer.Context(commands[name])
         known = {option for p in commands[name].get_params(context) for option in p.opts}
-        known |= set(run.OPTIONS if name == "run" else ())  # which typer leaves to it
+        if name == "run":  # it reads its own, and what follows the program is the program's
+            known = set(run.OPTIONS)
         assert {a for a in arguments if a.startswith("-")} <= known, line
     for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M):
         assert target in targets, target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_are_named_exist(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / document).parent.joinpath(link).exists(), link
+    for name in re.findall(r"\b(?:examples|benchmarks)/\w+\.py", text):
+        assert (ROOT / name).exists(), name
 
 
 def test_readme_lists_every_backend():
