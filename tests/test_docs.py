@@ -30,7 +30,8 @@ def test_python_examples_run(document, tmp_path):
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     for number, block in enumerate(blocks(document, "python")):
         assert ">>>" in block, "examples show what they give"
-        test = doctest.DocTestParser().get_doctest(block, names, f"{document} {number}", document, 0)
+        name = f"{document} {number}"
+        test = doctest.DocTestParser().get_doctest(block, names, name, document, 0)
         runner.run(test, clear_globs=False)
         names = test.globs
     assert runner.summarize(verbose=False).failed == 0
@@ -55,6 +56,8 @@ def test_commands_and_options_exist(document):
         context = typer.Context(commands[name])
         known = {option for p in commands[name].get_params(context) for option in p.opts}
         if name == "run":  # it reads its own, and what follows the program is the program's
+            from backends.cli import run
+
             known = set(run.OPTIONS)
         assert {a for a in arguments if a.startswith("-")} <= known, line
     for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M):
