@@ -10,7 +10,6 @@ import typer
 from typer.main import get_command
 
 from backends import sources
-from backends.cli import run
 from backends.cli.app import app
 
 ROOT = Path(__file__).parent.parent

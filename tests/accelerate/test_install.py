@@ -91,7 +91,7 @@ def test_large_calls_run_parallel_and_small_ones_do_not():
         large, small = np.sin(X), np.sin(X[:10])
         found = count_of("numpy.sin")
     assert found[:4] == ("numpy.sin", 2, 20_010, 1)
-    assert found.serial == {"too small": 1}
+    assert found.serial == {"too little work": 1}
     assert np.array_equal(large, np.sin(X))
     assert np.array_equal(small, np.sin(X[:10]))
 
@@ -383,4 +383,4 @@ def test_the_profile_says_from_where_on_a_team_pays(monkeypatch, tmp_path):
             np.sin(X[:14_000])
         found = count_of("numpy.sin")
     assert found.calls == 40
-    assert found.serial["too small"] >= 20
+    assert found.serial["too little work"] >= 20

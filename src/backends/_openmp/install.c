@@ -257,10 +257,17 @@ static PyObject *call_diverted(PyObject *self, PyObject *const *args, size_t nar
 {
     const Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
     double elements = 0.0;
+    const PyUFuncObject *ufunc = (PyUFuncObject *)self;
+    bool matrices = true; /* with a vector, a product has little to do */
     for (Py_ssize_t k = 0; k < positional; k++) {
         if (PyArray_CheckExact(args[k])) {
             elements += (double)PyArray_SIZE((PyArrayObject *)args[k]);
+            matrices &= k >= ufunc->nin
+                        || PyArray_NDIM((PyArrayObject *)args[k]) >= ufunc->core_num_dims[k];
         }
+    }
+    if (!matrices) {
+        return numpy_call(self, args, nargsf, kwnames);
     }
     const struct diverted *entry = diverted;
     while (entry < diverted + diverted_count && entry->ufunc != self) {

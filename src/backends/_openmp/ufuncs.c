@@ -20,6 +20,7 @@ vectorcallfunc numpy_call;
 /* Threads that the call in this thread may have, as the configuration says; 0: nobody has asked. */
 static _Thread_local int asked;
 static _Thread_local enum outcome outcome;
+static _Thread_local bool uncounted;
 
 void say(enum outcome what)
 {
@@ -361,8 +362,8 @@ PyObject *ufunc_call_counted(PyObject *self, PyObject *const *args, size_t nargs
     const double seconds = team_clock() - start;
     enum outcome found = outcome;
     outcome = before;
-    if (!result) {
-        return NULL;
+    if (!result || uncounted) {
+        return result;
     }
     const npy_intp size = size_of(result);
     if (found == UNKNOWN) {
@@ -592,6 +593,13 @@ static PyObject *ask_for_jobs(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
+static PyObject *count_calls(PyObject *module, PyObject *wanted)
+{
+    (void)module;
+    uncounted = !PyObject_IsTrue(wanted);
+    Py_RETURN_NONE;
+}
+
 PyMethodDef ufunc_methods[] = {
     {"ufunc", (PyCFunction)(void (*)(void))make_ufunc, METH_VARARGS | METH_KEYWORDS,
      "ufunc(original, n_jobs, *, fast=None, negated=False, special=False, threshold=0,\n"
@@ -602,6 +610,8 @@ PyMethodDef ufunc_methods[] = {
     {"ask_for_jobs", ask_for_jobs, METH_O,
      "ask_for_jobs(jobs_wanted)\n--\n\n"
      "Say who knows how many threads a call of a replaced loop may have."},
+    {"count_calls", count_calls, METH_O,
+     "count_calls(wanted)\n--\n\nSay whether this thread's calls are counted, as they are."},
     {"has_fast", has_fast, METH_O,
      "has_fast(name)\n--\n\nTell whether there is a fast loop of that name."},
     {NULL, NULL, 0, NULL},

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import warnings
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from backends import budget, config, sources
-from backends.accelerate import imports, memory, ufuncs
+from backends.accelerate import imports, memory, threads, ufuncs
 from backends.accelerate.ufuncs import Count, Recipe, RefusedError
 from backends.errors import BackendUnavailableError, ConfigError, users_level
 
@@ -113,8 +114,10 @@ def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: in
         engine = _engine()
         _check_place(before)
         _put_back()
+        engine.count_calls(False)
         try:
-            engine.ask_for_jobs(lambda: budget.cores() if n_jobs is None else n_jobs)
+            threads.install(n_jobs)
+            engine.ask_for_jobs(threads.jobs)
             _replace("numpy", wanted)
             _settings = wanted
             problem = memory.install()
@@ -122,11 +125,16 @@ def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: in
                 warnings.warn(f"memory is not kept: {problem}", stacklevel=users_level())
             imports.when_imported("scipy.special", _special)
             imports.when_imported("scipy.stats", _stats)
+            imports.when_imported("threadpoolctl", threads.register)
+            # What Python takes apart at its end may still compute: with NumPy's own loops.
+            atexit.register(uninstall)
         except BaseException as error:
             _put_back()
             if isinstance(error, RefusedError):
                 raise BackendUnavailableError(f"nothing is installed: {error}") from None
             raise
+        finally:
+            engine.count_calls(True)
     return Installed(before)
 
 
@@ -203,10 +211,13 @@ def _late(part: str, function: Callable[[Settings], str | None]) -> None:
     with _lock:
         if _settings is None:
             return
+        _engine().count_calls(False)  # what is tried is not the program's
         try:
             problem = function(_settings)
         except RefusedError as error:
             problem = str(error)
+        finally:
+            _engine().count_calls(True)
         if problem:
             warnings.warn(f"{part} is as it was: {problem}", stacklevel=users_level())
 
@@ -234,4 +245,6 @@ def _put_back() -> None:
 
         normal.uninstall()
     memory.uninstall()
+    threads.uninstall()
+    atexit.unregister(uninstall)
     _settings = None

@@ -128,7 +128,8 @@ def install(n_jobs: int | None) -> None:
     for ufunc in _of_linalg():
         found = (SLOWER[name] for name in SLOWER if ufunc.__name__.startswith(name))
         engine.divert(ufunc, _linalg, next(found, LINALG))
-    governed = None if wanted is None else blas.library()
+    # To look for BLAS takes as long as all else here.
+    governed = None if wanted is None or wanted >= usable() else blas.library()
     if wanted is not None and governed is not None and wanted < governed.get():
         _blas = blas.set_outside(wanted), wanted
 

@@ -22,7 +22,7 @@ REASONS = (
     "one thread allowed",
     "scipy.special.errstate in force",
     "arrays overlap",
-    "too small",
+    "too little work",
     "no other thread free",
     "",
     "no floats",
