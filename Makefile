@@ -15,7 +15,7 @@ CUDA = $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/
 # What the command line adds: make bench ARGS="sin erf --size 1e7"
 ARGS ?=
 
-.PHONY: help bench test test-peers test-gpu test-sanitized peers lint clean
+.PHONY: help bench test test-peers test-gpu test-sanitized conformance peers lint clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ test-sanitized: $(VENV)/installed ## test the C code under AddressSanitizer and 
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    PYTHONPATH=$(abspath build/sanitized) \
 	    $(BIN)/python -m pytest tests/engines/test_openmp.py -p no:cacheprovider $(ARGS)
+
+conformance: $(VENV)/installed ## NumPy's and SciPy's own tests, and all bits, with install() and without
+	$(BIN)/python tests/conformance/corpus.py
+	$(BIN)/python tests/conformance/upstream.py $(ARGS)
 
 lint: $(VENV)/installed ## style and types
 	$(BIN)/ruff check .
