@@ -17,7 +17,8 @@ static NpyIter *iterate(PyUFuncObject *ufunc, const struct loop *loop, PyArrayOb
     }
     for (int k = 0; k < nargs; k++) {
         flags[k] = NPY_ITER_ALIGNED | NPY_ITER_NBO;
-        flags[k] |= k < loop->nin ? NPY_ITER_READONLY | NPY_ITER_OVERLAP_ASSUME_ELEMENTWISE
+        flags[k] |= NPY_ITER_OVERLAP_ASSUME_ELEMENTWISE; /* outputs, too: in place needs no copy */
+        flags[k] |= k < loop->nin ? NPY_ITER_READONLY
                                   : NPY_ITER_WRITEONLY | NPY_ITER_ALLOCATE | NPY_ITER_NO_BROADCAST
                                         | NPY_ITER_NO_SUBTYPE;
         dtypes[k] = PyArray_DescrFromType(types[k]);
