@@ -27,13 +27,17 @@ void say(enum outcome what)
     outcome = what > outcome ? what : outcome;
 }
 
-/* Asks Python, with the interpreter's lock held; `otherwise` where that fails. */
+/* Asks Python, with the interpreter's lock held; `otherwise` where that fails. Where NumPy calls a
+ * loop many times, as under a mask, SciPy may have raised in an earlier call: that is kept. */
 static long ask(PyObject *question, long otherwise)
 {
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
     PyObject *answer = PyObject_CallNoArgs(question);
     const long found = answer ? PyLong_AsLong(answer) : -1;
     Py_XDECREF(answer);
     if (!PyErr_Occurred()) {
+        PyErr_Restore(type, value, trace);
         return found;
     }
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
@@ -43,6 +47,7 @@ static long ask(PyObject *question, long otherwise)
     else {
         PyErr_WriteUnraisable(question);
     }
+    PyErr_Restore(type, value, trace);
     return otherwise;
 }
 
@@ -168,6 +173,13 @@ static bool same_shape(PyArrayObject *a, PyArrayObject *b)
            && !memcmp(PyArray_DIMS(a), PyArray_DIMS(b), (size_t)PyArray_NDIM(a) * sizeof(npy_intp));
 }
 
+/* Whether NumPy sees both as one row, and makes the result likewise. */
+static bool same_order(PyArrayObject *a, PyArrayObject *b)
+{
+    return (PyArray_IS_C_CONTIGUOUS(a) && PyArray_IS_C_CONTIGUOUS(b))
+           || (PyArray_IS_F_CONTIGUOUS(a) && PyArray_IS_F_CONTIGUOUS(b));
+}
+
 /* Makes an operand of a scalar that does not decide the result's type, or NULL without an exception
  * where NumPy should: `like` is the operand that does. */
 static PyArrayObject *from_scalar(PyObject *x, PyArrayObject *like)
@@ -250,8 +262,7 @@ static PyObject *call_large(PyUFuncObject *ufunc, const struct table *table,
             first = x;
         }
         rows |= !PyArray_ISBEHAVED_RO(x)
-                || (PyArray_NDIM(x) > 1
-                    && !(PyArray_IS_C_CONTIGUOUS(x) && same_shape(x, first)));
+                || (PyArray_NDIM(x) > 1 && !(same_shape(x, first) && same_order(x, first)));
         most *= (double)PyArray_SIZE(x);
     }
     if (!rows || !first || most < table->least) {
