@@ -31,6 +31,7 @@ DELICATE = frozenset(
     f"scipy.special.{name}"
     for name in (
         *("_basic._stirling2_inexact", "_special_ufuncs._gen_harmonic"),
+        "_special_ufuncs._normalized_gen_harmonic",
         *("_special_ufuncs._riemann_zeta", "_special_ufuncs._zeta", "_ufuncs._binom_isf"),
         *("_ufuncs._binom_ppf", "_ufuncs._hypergeom_cdf", "_ufuncs._hypergeom_pmf"),
         *("_ufuncs._hypergeom_sf", "_ufuncs._invgauss_isf", "_ufuncs._invgauss_ppf"),
