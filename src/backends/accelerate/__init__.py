@@ -56,6 +56,8 @@ class Installed:
 # Reentrant: an import within an installation may install what waits for it.
 _lock = threading.RLock()
 _settings: Settings | None = None
+#: Whether there is something to put back; also where an installation failed half-way.
+_begun = False
 _replaced: dict[str, list[np.ufunc]] = {}
 _counted = False
 
@@ -99,7 +101,7 @@ def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: in
     ...     float(np.sqrt(np.full(1_000_000, 4.0)).sum())
     2000000.0
     """
-    global _settings
+    global _begun, _settings
     sources.make_layer("install", {"mode": mode, "n_jobs": n_jobs})
     if isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < 0:
         raise ConfigError(
@@ -115,6 +117,7 @@ def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: in
         _check_place(before)
         _put_back()
         engine.count_calls(False)
+        _begun = True
         try:
             threads.install(n_jobs)
             engine.ask_for_jobs(threads.jobs)
@@ -233,8 +236,8 @@ def _stats() -> None:
 
 
 def _put_back() -> None:
-    global _settings
-    if _settings is None and not _replaced:
+    global _begun, _settings
+    if not _begun:
         return
     imports.forget()
     for own in _replaced.values():
@@ -247,4 +250,4 @@ def _put_back() -> None:
     memory.uninstall()
     threads.uninstall()
     atexit.unregister(uninstall)
-    _settings = None
+    _settings, _begun = None, False
