@@ -1,0 +1,20 @@
+import sys
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from backends import files
+
+data_folder = files.data_folder  # before a fixture of all tests puts another in its place
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is platformdirs' own answer")
+@pytest.mark.parametrize("base", [None, "", " ", "/data", "/data/", "relative", "~/data"])
+def test_the_users_folder_is_where_platformdirs_has_it(monkeypatch, base):
+    if base is None:
+        monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_DATA_HOME", base)
+    expected = Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / "profiles"
+    assert data_folder("profiles") == expected
