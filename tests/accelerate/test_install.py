@@ -1,8 +1,10 @@
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 import warnings
 from functools import cache
 
@@ -384,3 +386,42 @@ def test_the_profile_says_from_where_on_a_team_pays(monkeypatch, tmp_path):
         found = count_of("numpy.sin")
     assert found.calls == 40
     assert found.serial["too little work"] >= 20
+
+
+class _Subclass(np.ndarray):
+    pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+@pytest.mark.parametrize("kind", [np.ndarray, _Subclass], ids=["array", "subclass"])
+def test_what_a_signals_handler_raises_is_raised_once(kind):
+    class StopError(Exception):
+        pass
+
+    def handler(*_):
+        seen.append(1)
+        raise StopError
+
+    def compute():
+        # No statement between these looks for signals: asking for the number of jobs does.
+        return x + x, x * x, x - x, x + x, x * x, x - x, x + x, x * x, x - x
+
+    def until_interrupted(delay):
+        count = len(seen)
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        while len(seen) == count:
+            compute()
+        time.sleep(0.1)  # the last place where it may be raised
+
+    x = np.ones(1_000_000).view(kind)
+    before = signal.signal(signal.SIGALRM, handler)
+    seen: list[int] = []
+    try:
+        with backends.install(n_jobs=2):
+            for i in range(5):
+                with pytest.raises(StopError):
+                    until_interrupted(0.02 + 0.003 * i)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(seen) == 5

@@ -27,31 +27,17 @@ void say(enum outcome what)
     outcome = what > outcome ? what : outcome;
 }
 
-/* Asks Python, with the interpreter's lock held; `otherwise` where that fails. Where NumPy calls a
- * loop many times, as under a mask, SciPy may have raised in an earlier call: that is kept. */
+/* Asks Python, with the interpreter's lock held; `otherwise` with an exception set where that
+ * fails. */
 static long ask(PyObject *question, long otherwise)
 {
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
     PyObject *answer = PyObject_CallNoArgs(question);
     const long found = answer ? PyLong_AsLong(answer) : -1;
     Py_XDECREF(answer);
-    if (!PyErr_Occurred()) {
-        PyErr_Restore(type, value, trace);
-        return found;
-    }
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        PyErr_Clear();
-        PyErr_SetInterrupt(); /* again, where it can be raised */
-    }
-    else {
-        PyErr_WriteUnraisable(question);
-    }
-    PyErr_Restore(type, value, trace);
-    return otherwise;
+    return PyErr_Occurred() ? otherwise : found;
 }
 
-/* As jobs_of, with the interpreter's lock held. */
+/* As jobs_of, with the interpreter's lock held; an exception may be set. */
 static int ask_jobs(int fixed, bool special)
 {
     const int jobs = fixed ? fixed : (int)ask(jobs_wanted, 1);
@@ -67,6 +53,32 @@ static int ask_jobs(int fixed, bool special)
     return jobs;
 }
 
+static int raise_now(void *error)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+    return -1;
+}
+
+/* What a signal's handler raised while Python was asked within a loop, which cannot raise: the main
+ * thread raises it as soon as it can. */
+static void raise_later(void)
+{
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_NormalizeException(&type, &value, &trace);
+    if (trace) {
+        PyException_SetTraceback(value, trace);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(trace);
+    if (Py_AddPendingCall(raise_now, value)) {
+        PyErr_SetObject((PyObject *)Py_TYPE(value), value); /* there are too many already */
+        PyErr_WriteUnraisable(value);
+        Py_DECREF(value);
+    }
+}
+
 int jobs_of(const struct loop *loop)
 {
     if (loop->jobs && !loop->special) {
@@ -76,7 +88,15 @@ int jobs_of(const struct loop *loop)
         return asked;
     }
     const PyGILState_STATE state = PyGILState_Ensure();
+    /* Where NumPy calls a loop many times, as under a mask, SciPy may have raised in an earlier
+     * call: that is kept. */
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
     const int jobs = ask_jobs(loop->jobs, loop->special);
+    if (PyErr_Occurred()) {
+        raise_later();
+    }
+    PyErr_Restore(type, value, trace);
     PyGILState_Release(state);
     return jobs;
 }
@@ -322,8 +342,13 @@ PyObject *ufunc_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObj
         }
     }
     if (table->asks && size >= table->least) {
-        /* Here, where the interpreter's lock is held: others may keep it for milliseconds. */
-        asked = ask_jobs(0, table->special);
+        /* Here, where the interpreter's lock is held: others may keep it for milliseconds. A signal
+         * that came since the last call is handled within: what its handler raises is raised. */
+        const int jobs = ask_jobs(0, table->special);
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+        asked = jobs;
         memory_adopt();
     }
     PyObject *result = call_large(ufunc, table, args, nargsf, kwnames);
