@@ -425,3 +425,29 @@ def test_what_a_signals_handler_raises_is_raised_once(kind):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert len(seen) == 5
+
+
+class _Answering(np.float64):
+    def __array_ufunc__(self, *_, **__):
+        return "its own answer"
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    "function",
+    [np.add, np.logical_and, scipy.special.xlogy, scipy.special.beta, scipy.special.gammainc],
+)
+def test_scalars_beside_rows_mean_what_they_mean_to_numpy(function, dtype):
+    def answer(scalar):
+        try:
+            result = function(rows, scalar)
+        except OverflowError as error:
+            return str(error)
+        return result if isinstance(result, str) else (result.dtype, result.tobytes())
+
+    rows = X[:10_000].reshape(100, 100).astype(dtype)[:, 1:]
+    scalars = [2, -3, 2**63, 2**70, 2**60 + 2**36 + 1, 2.0, -0.0, np.float32(0.1), np.float64(0.1)]
+    scalars += [_Answering(2.0), True, np.int64(3), np.float16(2)]
+    plain = [answer(scalar) for scalar in scalars]
+    with backends.install(n_jobs=2, threshold=1):
+        assert [answer(scalar) for scalar in scalars] == plain

@@ -202,25 +202,27 @@ static bool same_order(PyArrayObject *a, PyArrayObject *b)
 
 /* Makes an operand of a scalar that does not decide the result's type, or NULL without an exception
  * where NumPy should: `like` is the operand that does. */
-static PyArrayObject *from_scalar(PyObject *x, PyArrayObject *like)
+static PyArrayObject *from_scalar(PyObject *x, PyArrayObject *like, bool special)
 {
     const int type = PyArray_TYPE(like);
     const bool single = type == NPY_FLOAT;
     double value;
-    if (type != NPY_DOUBLE && !single) {
+    /* With a Python number and float32, some of SciPy's functions give float64. A scalar of a
+     * subclass may have something to say itself. */
+    if (type != NPY_DOUBLE && !(single && !special)) {
         return NULL;
     }
-    if (PyFloat_CheckExact(x) || (PyArray_IsScalar(x, Double) && !single)) {
+    if (PyFloat_CheckExact(x) || (Py_IS_TYPE(x, &PyDoubleArrType_Type) && !single)) {
         value = PyFloat_AS_DOUBLE(x);
     }
-    else if (PyArray_IsScalar(x, Float) && single) {
+    else if (Py_IS_TYPE(x, &PyFloatArrType_Type) && single) {
         value = (double)PyArrayScalar_VAL(x, Float);
     }
     else if (PyLong_CheckExact(x)) {
-        value = PyLong_AsDouble(x);
-        if (value == -1.0 && PyErr_Occurred()) {
-            PyErr_Clear();
-            return NULL;
+        int beyond;
+        value = (double)PyLong_AsLongLongAndOverflow(x, &beyond);
+        if (beyond) {
+            return NULL; /* some of NumPy's functions refuse these */
         }
     }
     else {
@@ -292,7 +294,7 @@ static PyObject *call_large(PyUFuncObject *ufunc, const struct table *table,
     int count = 0;
     for (int k = 0; scalars && k < nin; k++) {
         if (!PyArray_CheckExact(args[k])) {
-            operands[k] = from_scalar(args[k], first);
+            operands[k] = from_scalar(args[k], first, table->special);
             if (!operands[k]) {
                 rows = false;
                 break;
