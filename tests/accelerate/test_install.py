@@ -451,3 +451,9 @@ def test_scalars_beside_rows_mean_what_they_mean_to_numpy(function, dtype):
     plain = [answer(scalar) for scalar in scalars]
     with backends.install(n_jobs=2, threshold=1):
         assert [answer(scalar) for scalar in scalars] == plain
+
+
+def test_metadata_of_a_dtype_is_kept_as_numpy_keeps_it():
+    rows = np.ones((100, 101), np.dtype("f8", metadata={"unit": "m"}))[:, 1:]
+    with backends.install(n_jobs=2, threshold=1):
+        assert np.add(rows, 1.0).dtype.metadata == {"unit": "m"}

@@ -173,7 +173,9 @@ struct loop *loop_for(PyUFuncObject *ufunc, PyArrayObject **operands)
         bool fits = ufunc->functions[i] == loop_of_team && loop->divisible;
         for (int k = 0; fits && k < ufunc->nargs; k++) {
             PyArrayObject *x = operands[k];
-            fits = !x ? k >= ufunc->nin : PyArray_TYPE(x) == types[k];
+            /* Metadata goes on to the result, as NumPy decides. */
+            fits = !x ? k >= ufunc->nin
+                      : PyArray_TYPE(x) == types[k] && !PyDataType_METADATA(PyArray_DESCR(x));
         }
         if (fits) {
             return loop;
