@@ -72,7 +72,7 @@ MAY_IMPORT = {
         "profile",
         "registry",
     },
-    "accelerate": {"accelerate.*", "budget", "config", "errors", "sources"},
+    "accelerate": {"accelerate.*", "backend", "budget", "config", "errors", "sources"},
     "accelerate.threads": {"backend", "blas", "budget", "config", "cores"},
     "accelerate.memory": {"config", "sources"},
     "accelerate.ufuncs": {"caches", "files", "position", "profile"},

@@ -75,6 +75,53 @@ def test_blocks_go_back_to_what_was_before():
     assert states() == before
 
 
+def test_blocks_that_overlap_leave_nothing_installed():
+    before = states()
+    first, second = backends.install(n_jobs=2), backends.install(n_jobs=2)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__()
+    assert accelerate.installed() == ("exact", 2, 0)
+    second.__exit__()
+    assert accelerate.installed() is None
+    assert states() == before
+
+
+def test_what_is_refused_leaves_what_is_installed():
+    with backends.install(n_jobs=2):
+        for wrong in ({"n_jobs": 100_000}, {"threshold": 2**63}):
+            with pytest.raises(ConfigError, match="install: "):
+                backends.install(**wrong)
+        assert accelerate.installed() == ("exact", 2, 0)
+
+
+def test_installing_again_counts_and_takes_the_new_cap():
+    from backends.accelerate import memory
+
+    backends.set_config(pool_bytes=2**20)
+    backends.install(n_jobs=2)
+    backends.set_config(pool_bytes=2**22)
+    accelerate.count(True)
+    backends.install(n_jobs=2)
+    assert memory.info().cap == 2**22
+    np.sin(X)
+    assert count_of("numpy.sin").calls == 1
+
+
+def test_maximum_warns_of_a_third_argument_as_without():
+    x, out = np.ones((200, 300))[:, 1:], np.empty((200, 299))
+
+    def told():
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            np.maximum(x, x[0], out)
+        return [str(w.message) for w in found]
+
+    plain = told()
+    with backends.install(n_jobs=2, threshold=1):
+        assert told() == plain
+
+
 def test_an_exception_in_a_block_ends_the_installation():
     before = states()
     with pytest.raises(KeyError), backends.install():

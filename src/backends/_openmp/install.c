@@ -276,6 +276,7 @@ static PyObject *call_diverted(PyObject *self, PyObject *const *args, size_t nar
     if (entry == diverted + diverted_count || elements < entry->least) {
         return numpy_call(self, args, nargsf, kwnames);
     }
+    PyObject *const function = Py_NewRef(entry->function); /* before anything may end it */
     PyObject *tuple = PyTuple_New(positional), *named = kwnames ? PyDict_New() : NULL;
     PyObject *result = NULL;
     if (tuple && (named || !kwnames)) {
@@ -286,12 +287,11 @@ static PyObject *call_diverted(PyObject *self, PyObject *const *args, size_t nar
         for (Py_ssize_t k = 0; named && k < PyTuple_GET_SIZE(kwnames); k++) {
             failed |= PyDict_SetItem(named, PyTuple_GET_ITEM(kwnames, k), args[positional + k]) < 0;
         }
-        PyObject *function = Py_NewRef(entry->function);
         result = failed ? NULL
                         : PyObject_CallFunctionObjArgs(function, self, tuple,
                                                        named ? named : Py_None, NULL);
-        Py_DECREF(function);
     }
+    Py_DECREF(function);
     Py_XDECREF(tuple);
     Py_XDECREF(named);
     return result;

@@ -265,6 +265,9 @@ static PyObject *call_large(PyUFuncObject *ufunc, const struct table *table,
         }
     }
     else if (positional == nin + 1) {
+        if (!strcmp(ufunc->name, "maximum") || !strcmp(ufunc->name, "minimum")) {
+            return numpy_call((PyObject *)ufunc, args, nargsf, kwnames); /* it may warn of that */
+        }
         out = args[nin];
     }
     out = out == Py_None ? NULL : out;

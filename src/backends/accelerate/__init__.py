@@ -23,6 +23,7 @@ import numpy as np
 from backends import budget, config, sources
 from backends.accelerate import imports, memory, threads, ufuncs
 from backends.accelerate.ufuncs import Count, Recipe, RefusedError
+from backends.backend import count_jobs
 from backends.errors import BackendUnavailableError, ConfigError, users_level
 
 __all__ = ["Count", "Installed", "Settings", "count", "counts", "install", "installed", "uninstall"]
@@ -37,20 +38,33 @@ class Settings(NamedTuple):
 
 
 class Installed:
-    """What :func:`install` did; as a context manager it undoes that at the end of a block."""
+    """What :func:`install` did; as a context manager it undoes that at the end of a block.
 
-    def __init__(self, before: Settings | None) -> None:
-        self._before = before
+    Blocks may overlap in time, in threads: of those that have not ended, the last one counts.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._entered = False
 
     def __enter__(self) -> Self:
+        with _lock:
+            self._entered = True
+            if self not in _live:  # another installation of the same kind has taken its place
+                _live.append(self)
+                _apply(self._settings)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._before is None:
-            uninstall()
-        else:
-            mode, n_jobs, threshold = self._before
-            install(mode, n_jobs, threshold=threshold)
+        with _lock:
+            if self in _live:
+                _live.remove(self)
+                _apply(_live[-1]._settings if _live else None)
+
+    def __repr__(self) -> str:
+        mode, n_jobs, _ = self._settings
+        jobs = "as configured" if n_jobs is None else n_jobs
+        return f"<installed: mode {mode!r}, n_jobs {jobs}; until uninstall(), or the block ends>"
 
 
 # Reentrant: an import within an installation may install what waits for it.
@@ -58,8 +72,13 @@ _lock = threading.RLock()
 _settings: Settings | None = None
 #: Whether there is something to put back; also where an installation failed half-way.
 _begun = False
+#: Whether one is under way: a signal's handler may ask for another in the middle of it.
+_busy = False
+#: Installations in the order in which they came, until they are ended.
+_live: list[Installed] = []
 _replaced: dict[str, list[np.ufunc]] = {}
-_counted = False
+#: Whether calls are to be counted, and whether they are.
+_counted = _counting = False
 
 
 def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: int = 0) -> Installed:
@@ -86,7 +105,7 @@ def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: in
     ------
     BackendUnavailableError
         There is no engine, NumPy is not as we know it, or this is no place to install: within a
-        parallel call, or beside other threads on a Python without its lock. Nothing is changed.
+        parallel call, or beside other threads on a Python without its lock.
     ConfigError
         An argument or a setting has no meaning.
 
@@ -101,44 +120,71 @@ def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: in
     ...     float(np.sqrt(np.full(1_000_000, 4.0)).sum())
     2000000.0
     """
-    global _begun, _settings
     sources.make_layer("install", {"mode": mode, "n_jobs": n_jobs})
-    if isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < 0:
+    if n_jobs is not None:
+        try:
+            count_jobs(n_jobs)
+        except ValueError as error:
+            raise ConfigError(f"install: {error}") from None
+    number = isinstance(threshold, int) and not isinstance(threshold, bool)
+    if not number or not 0 <= threshold <= sys.maxsize:
         raise ConfigError(
             f"install: threshold must be a number of elements, or 0 to have it measured, not "
             f"{threshold!r}"
         )
     wanted = Settings(mode or config.current().mode.value, n_jobs, threshold)
     with _lock:
-        before = _settings
-        if before == wanted:
-            return Installed(before)
-        engine = _engine()
-        _check_place(before)
+        _apply(wanted)
+        _live[:] = [x for x in _live if x._entered or x._settings != wanted]
+        made = Installed(wanted)
+        _live.append(made)
+        return made
+
+
+def _apply(wanted: Settings | None) -> None:
+    """Bring about what is wanted, whatever there is; the lock is held."""
+    global _begun, _busy, _settings
+    if _busy:
+        raise BackendUnavailableError(
+            "nothing is changed: an installation is under way in this thread, which was interrupted"
+        )
+    if wanted is None:
         _put_back()
-        engine.count_calls(False)
+        return
+    if _settings == wanted and _counting == _counted:
+        _keep_memory()
+        return
+    engine = _engine()
+    _check_place()
+    _busy = True
+    engine.count_calls(False)
+    try:
+        _put_back()
         _begun = True
-        try:
-            threads.install(n_jobs)
-            engine.ask_for_jobs(threads.jobs)
-            _replace("numpy", wanted)
-            _settings = wanted
-            problem = memory.install()
-            if problem:
-                warnings.warn(f"memory is not kept: {problem}", stacklevel=users_level())
-            imports.when_imported("scipy.special", _special)
-            imports.when_imported("scipy.stats", _stats)
-            imports.when_imported("threadpoolctl", threads.register)
-            # What Python takes apart at its end may still compute: with NumPy's own loops.
-            atexit.register(uninstall)
-        except BaseException as error:
-            _put_back()
-            if isinstance(error, RefusedError):
-                raise BackendUnavailableError(f"nothing is installed: {error}") from None
-            raise
-        finally:
-            engine.count_calls(True)
-    return Installed(before)
+        threads.install(wanted.n_jobs)
+        engine.ask_for_jobs(threads.jobs)
+        _replace("numpy", wanted)
+        _settings = wanted
+        _keep_memory()
+        imports.when_imported("scipy.special", _special)
+        imports.when_imported("scipy.stats", _stats)
+        imports.when_imported("threadpoolctl", threads.register)
+        # What Python takes apart at its end may still compute: with NumPy's own loops.
+        atexit.register(uninstall)
+    except BaseException as error:
+        _put_back()
+        if isinstance(error, RefusedError):
+            raise BackendUnavailableError(f"nothing is installed: {error}") from None
+        raise
+    finally:
+        _busy = False
+        engine.count_calls(True)
+
+
+def _keep_memory() -> None:
+    problem = memory.install()
+    if problem:
+        warnings.warn(f"memory is not kept: {problem}", stacklevel=users_level())
 
 
 def uninstall() -> None:
@@ -152,7 +198,8 @@ def uninstall() -> None:
     >>> backends.uninstall()
     """
     with _lock:
-        _put_back()
+        _apply(None)
+        _live.clear()
 
 
 def installed() -> Settings | None:
@@ -184,7 +231,7 @@ def _engine() -> Any:
     return engine
 
 
-def _check_place(before: Settings | None) -> None:
+def _check_place() -> None:
     """Refuse where other threads may be in the middle of what is changed."""
     if budget.is_counted():
         raise BackendUnavailableError(
@@ -200,7 +247,9 @@ def _check_place(before: Settings | None) -> None:
 
 
 def _replace(package: str, settings: Settings) -> None:
+    global _counting
     engine = _engine()
+    _counting = _counted
     recipe = Recipe(settings.mode, settings.threshold, _counted)
     _replaced[package] = ufuncs.replace(engine, package, recipe)
     if _counted:

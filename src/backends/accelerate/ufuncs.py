@@ -13,7 +13,17 @@ from backends import files
 from backends.caches import LARGE, cache_bytes
 from backends.position import Position
 
-__all__ = ["Count", "Recipe", "RefusedError", "count_anew", "counts", "find", "replace", "restore"]
+__all__ = [
+    "Count",
+    "Recipe",
+    "RefusedError",
+    "count_anew",
+    "counts",
+    "find",
+    "know_thresholds",
+    "replace",
+    "restore",
+]
 
 #: Why a call was not shared, in the order of `enum outcome` in ufuncs.h.
 PARALLEL = 6
@@ -89,10 +99,10 @@ def find(package: str) -> list[np.ufunc]:
     if package == "numpy":
         names = ["numpy._core._multiarray_umath"]
     else:
-        names = sorted(name for name in sys.modules if f"{name}.".startswith(f"{package}."))
+        names = sorted(name for name in list(sys.modules) if f"{name}.".startswith(f"{package}."))
     found: dict[int, np.ufunc] = {}
     for name in names:
-        for value in list(vars(sys.modules[name]).values()):
+        for value in list(getattr(sys.modules.get(name), "__dict__", {}).values()):
             if isinstance(value, np.ufunc) and value.signature is None:
                 found[id(value)] = value
     if package != "numpy":  # it uses some of NumPy's
