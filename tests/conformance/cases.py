@@ -58,12 +58,16 @@ CALLS = (
     *("empty", "readonly", "out", "out-strided", "out-negative", "out-transposed"),
     *("out-misaligned", "out-swapped", "out-cast", "inplace", "inplace-strided", "inplace-last"),
     *("overlap-ahead", "overlap-behind", "overlap-reversed", "overlap-last", "where"),
-    *("where-rows", "where-strided", "order-F"),
+    *("where-rows", "where-strided", "order-F", "window-number"),
 )
+#: Of two dimensions, the second narrow.
+WIDE = ("window", "window-number", "transposed", "half-transposed", "out-transposed", "order-F")
 METHODS = (
     *("reduce", "reduce-rows", "reduce-all", "reduce-where", "reduce-strided", "accumulate"),
     *("accumulate-rows", "accumulate-inplace", "reduceat", "outer", "at", "at-repeated"),
 )
+#: With a Python number for one operand: NumPy finds the loop by itself for the second.
+NUMBERS = ("python-scalar", "window-number")
 LAYOUTS = CALLS + METHODS
 
 
@@ -222,7 +226,7 @@ def arrange(case: Case, ufunc: np.ufunc) -> Call:
         return _method(case, given, rng)
     width = int(rng.choice(WIDTHS))
     shape: tuple[int, ...] = (size,)
-    if layout in ("window", "transposed", "half-transposed", "out-transposed", "order-F"):
+    if layout in WIDE:
         shape = (max(1, size // width), width)
     elif layout == "permuted":
         shape = (max(1, size // 6 // width), 6, width)
@@ -247,8 +251,8 @@ def arrange(case: Case, ufunc: np.ufunc) -> Call:
             how = "strided"
         elif layout == "rows":
             own = (shape[0], 1) if k % 2 else shape[1:]
-        elif layout in ("scalar", "python-scalar") and k == (case.seed % len(given)):
-            own = ()
+        elif layout in ("scalar", *NUMBERS) and k == (case.seed % len(given)):
+            how, own = "scalar", ()
         elif layout == "cast":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -257,7 +261,7 @@ def arrange(case: Case, ufunc: np.ufunc) -> Call:
         operand = placed.inputs[0]
         if layout == "rows" and len(given) == 1:
             operand = np.broadcast_to(operand, shape)
-        elif layout == "python-scalar" and own == ():
+        elif layout in NUMBERS and own == ():
             operand = operand.item() if char not in "mgG" else operand[()]
         elif layout == "readonly":
             operand.flags.writeable = False

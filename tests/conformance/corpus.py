@@ -44,6 +44,11 @@ Array = NDArray[Any]
 #: Seconds for a case, about; and after how many a case hangs.
 PER_CASE, PATIENCE = 4e-3, 30.0
 SHOWN = 60
+#: Functions whose warnings are not compared, and why.
+UNSTEADY = dict.fromkeys(
+    ["scipy.special.modstruve", "scipy.special.struve"],
+    "reads memory that it has not written (valgrind says so of struve_hl in SciPy 1.17)",
+)
 
 
 def perform(case: Case, ufunc: np.ufunc) -> tuple[dict[str, Any], list[Array]]:
@@ -198,7 +203,12 @@ def compare(arguments: argparse.Namespace, folder: Path) -> Comparison:
             parts, different = ("ended",), ["ended"]
             installed = installed or {"ended": "not run"}
         else:
-            different = [part for part in parts if plain[part] != installed[part]]
+            different = [
+                part
+                for part in parts
+                if plain[part] != installed[part]
+                and not (part == "warnings" and case.function in UNSTEADY)
+            ]
         if different:
             found.different += 1
             found.differing[case.function] += 1
@@ -317,6 +327,8 @@ def main(given: list[str] | None = None) -> int:
         print("different by function:", dict(found.differing.most_common()))
     if found.left_out:
         print(f"left out, since they hang or crash by themselves: {sorted(found.left_out)}")
+    for name, reason in UNSTEADY.items():
+        print(f"warnings not compared: {name} {reason}")
     print(
         f"{found.cases:,} cases of {len(found.functions)} functions, {len(found.loops):,} loops "
         f"({found.elements:,} elements, {found.warned:,} with warnings, {found.raised:,} that "

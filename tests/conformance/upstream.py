@@ -212,8 +212,8 @@ def main(given: list[str] | None = None) -> int:
                         help=f"which of: {', '.join(SUITES)}")  # fmt: skip
     parser.add_argument("--file", nargs="+", metavar="FILE",
                         help="these files of tests instead of suites")  # fmt: skip
-    parser.add_argument("--patience", type=float, default=300.0, metavar="SECONDS",
-                        help="a test that takes longer hangs (300)")  # fmt: skip
+    parser.add_argument("--patience", type=float, default=600.0, metavar="SECONDS",
+                        help="a test that takes longer hangs (600)")  # fmt: skip
     parser.add_argument("--memory", default=os.environ.get("NPY_AVAILABLE_MEM", "2 GB"),
                         help="what a test may use; larger ones are skipped (2 GB)")  # fmt: skip
     arguments = parser.parse_args(given)

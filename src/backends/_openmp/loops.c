@@ -84,9 +84,6 @@ static struct range touched(const char *arg, intptr_t n, intptr_t step, int size
 
 bool loop_divides(const struct loop *loop, char **args, intptr_t n, const intptr_t *steps)
 {
-    if (!loop->divisible) {
-        return false;
-    }
     for (int k = loop->nin; k < loop->nargs; k++) {
         if (steps[k] < loop->sizes[k] && -steps[k] < loop->sizes[k]) {
             return false;

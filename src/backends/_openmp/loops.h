@@ -51,7 +51,6 @@ struct loop {
     void *exact_data;
     bool negated;    /* whether the result's sign is to be turned: norm_isf is -ndtri */
     bool plain;      /* whether the exact loop does all that is small */
-    bool divisible;  /* whether its elements may be computed side by side */
     bool special;    /* whether it is SciPy's, which reports errors in its own way */
     bool single;     /* float32, where there is a fast loop */
     const struct fast *fast;

@@ -268,7 +268,10 @@ static int execute(PyObject *module)
         return -1;
     }
     if (PyModule_AddFunctions(module, ufunc_methods)
+        || PyModule_AddFunctions(module, table_methods)
+        || PyModule_AddFunctions(module, counting_methods)
         || PyModule_AddFunctions(module, install_methods)
+        || PyModule_AddFunctions(module, divert_methods)
         || PyModule_AddFunctions(module, memory_methods)) {
         return -1;
     }

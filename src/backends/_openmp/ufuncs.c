@@ -3,24 +3,26 @@
 #include <numpy/arrayscalars.h>
 
 #include <float.h>
-#include <math.h>
-#include <stddef.h>
 #include <string.h>
 
 #include "memory.h"
 #include "team.h"
 
-const struct instructions *chosen;
 /* Python functions: errors_wanted() tells whether scipy.special is to warn or raise in this thread,
  * jobs_wanted() gives the threads that a call of a replaced loop may have here. */
 static PyObject *errors_wanted, *jobs_wanted;
 
 vectorcallfunc numpy_call;
 
-/* Threads that the call in this thread may have, as the configuration says; 0: nobody has asked. */
-static _Thread_local int asked;
-static _Thread_local enum outcome outcome;
-static _Thread_local bool uncounted;
+/* How many threads the loops of a table may have in this thread, as the configuration says: what was
+ * asked when the call began. A call within it, as of an operand's own __array__, is of another table
+ * mostly, and asks by itself. */
+struct answer {
+    const struct table *table;
+    int jobs;
+};
+static _Thread_local struct answer asked;
+_Thread_local enum outcome outcome;
 
 void say(enum outcome what)
 {
@@ -84,8 +86,9 @@ int jobs_of(const struct loop *loop)
     if (loop->jobs && !loop->special) {
         return loop->jobs;
     }
-    if (asked) {
-        return asked;
+    if (asked.table && loop >= asked.table->loops
+        && loop < asked.table->loops + asked.table->size) {
+        return asked.jobs;
     }
     const PyGILState_STATE state = PyGILState_Ensure();
     /* Where NumPy calls a loop many times, as under a mask, SciPy may have raised in an earlier
@@ -170,7 +173,7 @@ struct loop *loop_for(PyUFuncObject *ufunc, PyArrayObject **operands)
     for (int i = 0; i < ufunc->ntypes; i++) {
         struct loop *loop = ufunc->data[i];
         const char *types = ufunc->types + i * ufunc->nargs;
-        bool fits = ufunc->functions[i] == loop_of_team && loop->divisible;
+        bool fits = ufunc->functions[i] == loop_of_team;
         for (int k = 0; fits && k < ufunc->nargs; k++) {
             PyArrayObject *x = operands[k];
             /* Metadata goes on to the result, as NumPy decides. */
@@ -277,7 +280,6 @@ static PyObject *call_large(PyUFuncObject *ufunc, const struct table *table,
     }
     PyArrayObject *operands[MOST_ARGS], *first = NULL;
     bool rows = false, scalars = false;
-    double most = 1.0; /* elements of the result, at most */
     for (int k = 0; k <= nin; k++) {
         PyObject *given = k < nin ? args[k] : out;
         PyArrayObject *x = operands[k] = (PyArrayObject *)given;
@@ -290,9 +292,8 @@ static PyObject *call_large(PyUFuncObject *ufunc, const struct table *table,
         }
         rows |= !PyArray_ISBEHAVED_RO(x)
                 || (PyArray_NDIM(x) > 1 && !(same_shape(x, first) && same_order(x, first)));
-        most *= (double)PyArray_SIZE(x);
     }
-    if (!rows || !first || most < table->least) {
+    if (!rows || !first) {
         return numpy_call((PyObject *)ufunc, args, nargsf, kwnames);
     }
     PyArrayObject *made[MOST_ARGS];
@@ -317,309 +318,48 @@ static PyObject *call_large(PyUFuncObject *ufunc, const struct table *table,
     return numpy_call((PyObject *)ufunc, args, nargsf, kwnames);
 }
 
-static bool is_large(PyObject *const *args, Py_ssize_t given)
+/* Elements of the result, at most. */
+static double size_at_most(PyObject *const *args, Py_ssize_t given)
 {
+    PyArrayObject *first = NULL;
+    double size = 1.0;
     for (Py_ssize_t k = 0; k < given; k++) {
         PyArrayObject *x = (PyArrayObject *)args[k];
-        if (!PyArray_CheckExact(args[k])) {
+        if (!PyArray_CheckExact(args[k]) || PyArray_NDIM(x) == 0) {
             continue;
         }
-        const int ndim = PyArray_NDIM(x);
-        if (ndim > 1 || (ndim == 1 && PyArray_DIM(x, 0) >= LEAST) || !PyArray_ISBEHAVED_RO(x)) {
-            return true;
+        if (!first || !same_shape(x, first)) {
+            size *= (double)PyArray_SIZE(x);
         }
+        first = first ? first : x;
     }
-    return false;
+    return size;
 }
 
 PyObject *ufunc_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
-    /* Small arrays must notice nothing of all this. */
-    if (!is_large(args, PyVectorcall_NARGS(nargsf))) {
-        return numpy_call(self, args, nargsf, kwnames);
-    }
     PyUFuncObject *ufunc = (PyUFuncObject *)self;
     /* Once: while Python is asked, another thread may put NumPy's own loops back. */
     const struct table *table = table_of(ufunc);
-    const int before = asked;
-    double size = 0.0;
-    for (Py_ssize_t k = 0; k < PyVectorcall_NARGS(nargsf); k++) {
-        if (PyArray_CheckExact(args[k])) {
-            size = fmax(size, (double)PyArray_SIZE((PyArrayObject *)args[k]));
-        }
+    /* Small arrays must notice nothing of all this. */
+    if (size_at_most(args, PyVectorcall_NARGS(nargsf)) < table->least) {
+        return numpy_call(self, args, nargsf, kwnames);
     }
-    if (table->asks && size >= table->least) {
+    const struct answer before = asked;
+    if (table->asks) {
         /* Here, where the interpreter's lock is held: others may keep it for milliseconds. A signal
          * that came since the last call is handled within: what its handler raises is raised. */
         const int jobs = ask_jobs(0, table->special);
         if (PyErr_Occurred()) {
             return NULL;
         }
-        asked = jobs;
+        asked.table = table;
+        asked.jobs = jobs;
         memory_adopt();
     }
     PyObject *result = call_large(ufunc, table, args, nargsf, kwnames);
     asked = before;
     return result;
-}
-
-/* Finds the loop of a call that was computed, by its arrays; where they are of other types than any
- * loop's, there is none. */
-static struct loop *loop_like(PyUFuncObject *ufunc, PyObject *const *args, Py_ssize_t given)
-{
-    PyArrayObject *arrays[MOST_ARGS] = {NULL};
-    for (Py_ssize_t k = 0; k < given && k < ufunc->nargs; k++) {
-        arrays[k] = PyArray_Check(args[k]) ? (PyArrayObject *)args[k] : NULL;
-    }
-    for (int i = 0; i < ufunc->ntypes; i++) {
-        const char *types = ufunc->types + i * ufunc->nargs;
-        bool fits = ufunc->functions[i] == loop_of_team, any = false;
-        for (int k = 0; fits && k < ufunc->nin; k++) {
-            fits = !arrays[k] || PyArray_TYPE(arrays[k]) == types[k];
-            any |= arrays[k] != NULL;
-        }
-        if (fits && any) {
-            return ufunc->data[i];
-        }
-    }
-    return NULL;
-}
-
-static npy_intp size_of(PyObject *result)
-{
-    if (PyTuple_Check(result) && PyTuple_GET_SIZE(result)) {
-        result = PyTuple_GET_ITEM(result, 0);
-    }
-    return PyArray_Check(result) ? PyArray_SIZE((PyArrayObject *)result) : 1;
-}
-
-PyObject *ufunc_call_counted(PyObject *self, PyObject *const *args, size_t nargsf,
-                             PyObject *kwnames)
-{
-    PyUFuncObject *ufunc = (PyUFuncObject *)self;
-    struct counts *counts = &table_of(ufunc)->counts; /* before others may put NumPy's loops back */
-    const enum outcome before = outcome;
-    outcome = UNKNOWN;
-    const double start = team_clock();
-    PyObject *result = ufunc_call(self, args, nargsf, kwnames);
-    const double seconds = team_clock() - start;
-    enum outcome found = outcome;
-    outcome = before;
-    if (!result || uncounted) {
-        return result;
-    }
-    const npy_intp size = size_of(result);
-    if (found == UNKNOWN) {
-        const Py_ssize_t given = PyVectorcall_NARGS(nargsf);
-        struct loop *loop = size < LEAST ? NULL : loop_like(ufunc, args, given);
-        found = size < LEAST || (loop && size < atomic_load(&loop->threshold)) ? TOO_SMALL
-                : loop                                                        ? IN_PIECES
-                                                                              : NOT_CUT;
-    }
-    atomic_fetch_add(&counts->calls, 1);
-    atomic_fetch_add(&counts->elements, size);
-    atomic_fetch_add(&counts->nanoseconds, (long long)(seconds * 1e9));
-    atomic_fetch_add(&counts->outcomes[found], 1);
-    return result;
-}
-
-static const struct fast *find(const struct fast *functions, const char *name)
-{
-    for (; functions->name; functions++) {
-        if (!strcmp(functions->name, name)) {
-            return functions;
-        }
-    }
-    return NULL;
-}
-
-static const struct fast *find_fast(const char *name)
-{
-    const struct fast *fast = find(chosen->functions, name);
-    return fast ? fast : find(streams, name);
-}
-
-static bool is_inexact(char type)
-{
-    return PyTypeNum_ISFLOAT(type) || PyTypeNum_ISCOMPLEX(type);
-}
-
-/* Numbers and booleans, and no Python objects, dates and times. */
-static bool are_numbers(const char *types, int nargs)
-{
-    for (int k = 0; k < nargs; k++) {
-        if (!PyTypeNum_ISNUMBER(types[k]) && !PyTypeNum_ISBOOL(types[k])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* At least one operand inexact: loops of integers may raise exceptions, where only the caller's
- * thread can. */
-static bool divides(const char *types, int nin)
-{
-    bool inexact = false;
-    for (int k = 0; k < nin; k++) {
-        inexact |= is_inexact(types[k]);
-    }
-    return inexact;
-}
-
-static int itemsize(char type)
-{
-    PyArray_Descr *dtype = PyArray_DescrFromType(type);
-    const int size = (int)PyDataType_ELSIZE(dtype);
-    Py_DECREF(dtype);
-    return size;
-}
-
-bool is_replaced(PyUFuncObject *ufunc)
-{
-    return (ufunc->vectorcall == ufunc_call || ufunc->vectorcall == ufunc_call_counted)
-           && table_of(ufunc)->old_functions;
-}
-
-/* A ufunc's own loops, also while others are in their places. */
-static PyUFuncGenericFunction *functions_of(PyUFuncObject *ufunc)
-{
-    return is_replaced(ufunc) ? table_of(ufunc)->old_functions : ufunc->functions;
-}
-
-static void *const *data_of(PyUFuncObject *ufunc)
-{
-    return is_replaced(ufunc) ? table_of(ufunc)->old_data : ufunc->data;
-}
-
-static void fill(struct loop *loop, PyUFuncObject *original, int i, const struct recipe *recipe,
-                 const struct fast *fast)
-{
-    const int nargs = original->nargs;
-    const char *types = original->types + i * nargs;
-    bool alike = types[0] == NPY_DOUBLE || types[0] == NPY_FLOAT;
-    for (int k = 1; k < nargs; k++) {
-        alike &= types[k] == types[0];
-    }
-    loop->exact = (ufunc_loop *)functions_of(original)[i];
-    loop->exact_data = data_of(original)[i];
-    loop->negated = recipe->negated;
-    loop->divisible = true;
-    loop->plain = !recipe->negated && !(alike && fast && fast->block);
-    loop->special = recipe->special;
-    loop->single = types[0] == NPY_FLOAT;
-    loop->fast = alike ? fast : NULL;
-    loop->instructions = chosen;
-    loop->nin = original->nin;
-    loop->nargs = nargs;
-    for (int k = 0; k < nargs; k++) {
-        loop->sizes[k] = (uint8_t)itemsize(types[k]);
-    }
-    loop->jobs = recipe->jobs;
-    loop->fixed_threshold = recipe->threshold;
-    loop->first_threshold = recipe->threshold ? recipe->threshold : LEAST;
-    loop->stream_threshold = recipe->stream_bytes;
-}
-
-struct table *table_make(PyUFuncObject *original, const struct recipe *recipe, bool all)
-{
-    const int nargs = original->nargs, nin = original->nin;
-    const size_t count = (size_t)original->ntypes;
-    if (original->core_enabled || nargs > MOST_ARGS || nin < 1 || original->nout < 1) {
-        PyErr_Format(PyExc_ValueError, "ufunc %s has no elementwise loop", original->name);
-        return NULL;
-    }
-    const struct fast *fast = recipe->fast ? find_fast(recipe->fast) : NULL;
-    if (recipe->fast && !fast) {
-        PyErr_Format(PyExc_ValueError, "there is no fast %s", recipe->fast);
-        return NULL;
-    }
-    const size_t loops_at = sizeof(struct table) + count * sizeof(void *);
-    const size_t functions_at = loops_at + count * sizeof(struct loop);
-    const size_t types_at = functions_at + count * sizeof(PyUFuncGenericFunction);
-    const size_t size = types_at + count * (size_t)nargs;
-    /* NumPy frees what a ufunc of its own making owns. */
-    struct table *table = PyArray_malloc(size);
-    if (!table) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    memset(table, 0, size);
-    table->least = recipe->threshold ? (double)recipe->threshold : (double)LEAST;
-    table->asks = !recipe->jobs;
-    table->special = recipe->special;
-    table->loops = (struct loop *)((char *)table + loops_at);
-    table->functions = (PyUFuncGenericFunction *)((char *)table + functions_at);
-    table->types = (char *)table + types_at;
-    /* Where SciPy wants an integer, it warns of a float that is none, in the loop. */
-    bool wants_integers = false;
-    for (int k = 0; recipe->special && k < original->ntypes * nargs; k++) {
-        wants_integers |= k % nargs < nin && PyTypeNum_ISINTEGER(original->types[k]);
-    }
-    for (int i = 0; i < original->ntypes; i++) {
-        const char *from = original->types + i * nargs;
-        const bool numbers = are_numbers(from, nargs);
-        if (!numbers && !all) {
-            continue;
-        }
-        const int kept = table->size++;
-        memcpy(table->types + kept * nargs, from, (size_t)nargs);
-        if (!numbers || wants_integers || !divides(from, nin)) {
-            table->functions[kept] = functions_of(original)[i];
-            table->data[kept] = data_of(original)[i];
-            continue;
-        }
-        fill(&table->loops[kept], original, i, recipe, fast);
-        table->functions[kept] = loop_of_team;
-        table->data[kept] = &table->loops[kept];
-        table->cut++;
-    }
-    return table;
-}
-
-static PyObject *make_ufunc(PyObject *module, PyObject *args, PyObject *keywords)
-{
-    (void)module;
-    static char *names[] = {"original", "n_jobs", "fast",      "negated",
-                            "special",  "threshold", "stream_bytes", NULL};
-    PyObject *given;
-    struct recipe recipe = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!i|$zppnn:ufunc", names, &PyUFunc_Type,
-                                     &given, &recipe.jobs, &recipe.fast, &recipe.negated,
-                                     &recipe.special, &recipe.threshold, &recipe.stream_bytes)) {
-        return NULL;
-    }
-    PyUFuncObject *original = (PyUFuncObject *)given;
-    struct table *table = table_make(original, &recipe, false);
-    if (!table) {
-        return NULL;
-    }
-    /* None is also the identity of a ufunc that has one but may not be reordered: the difference
-     * is in the number. */
-    PyObject *identity = PyObject_GetAttrString(given, "identity");
-    const int kind = identity && identity != Py_None ? PyUFunc_IdentityValue : original->identity;
-    PyUFuncObject *ufunc =
-        identity ? (PyUFuncObject *)PyUFunc_FromFuncAndDataAndSignatureAndIdentity(
-                       table->functions, table->data, table->types, table->size, original->nin,
-                       original->nout, kind, original->name, original->doc, 0, NULL, identity)
-                 : NULL;
-    Py_XDECREF(identity);
-    if (!ufunc) {
-        PyArray_free(table);
-        return NULL;
-    }
-    /* NumPy's own refuses what is in no loop's types, as the difference of two booleans. */
-    ufunc->type_resolver = original->type_resolver;
-    ufunc->ptr = table;
-    ufunc->obj = Py_NewRef(original);
-    ufunc->vectorcall = ufunc_call;
-    return (PyObject *)ufunc;
-}
-
-static PyObject *has_fast(PyObject *module, PyObject *name)
-{
-    (void)module;
-    const char *text = PyUnicode_AsUTF8(name);
-    return text ? PyBool_FromLong(find_fast(text) != NULL) : NULL;
 }
 
 static PyObject *connect(PyObject *module, PyObject *function)
@@ -636,26 +376,11 @@ static PyObject *ask_for_jobs(PyObject *module, PyObject *function)
     Py_RETURN_NONE;
 }
 
-static PyObject *count_calls(PyObject *module, PyObject *wanted)
-{
-    (void)module;
-    uncounted = !PyObject_IsTrue(wanted);
-    Py_RETURN_NONE;
-}
-
 PyMethodDef ufunc_methods[] = {
-    {"ufunc", (PyCFunction)(void (*)(void))make_ufunc, METH_VARARGS | METH_KEYWORDS,
-     "ufunc(original, n_jobs, *, fast=None, negated=False, special=False, threshold=0,\n"
-     "      stream_bytes=0)\n--\n\n"
-     "Make a ufunc of `original`'s loops, cut over a team of `n_jobs` threads."},
     {"connect", connect, METH_O,
      "connect(errors_wanted)\n--\n\nSay who knows what SciPy does about its errors."},
     {"ask_for_jobs", ask_for_jobs, METH_O,
      "ask_for_jobs(jobs_wanted)\n--\n\n"
      "Say who knows how many threads a call of a replaced loop may have."},
-    {"count_calls", count_calls, METH_O,
-     "count_calls(wanted)\n--\n\nSay whether this thread's calls are counted, as they are."},
-    {"has_fast", has_fast, METH_O,
-     "has_fast(name)\n--\n\nTell whether there is a fast loop of that name."},
     {NULL, NULL, 0, NULL},
 };

@@ -63,11 +63,14 @@ struct recipe {
     Py_ssize_t stream_bytes;
 };
 
-/* The loops of `original`, or those that take numbers, in a table; NULL with an exception set. */
+/* The loops of `original`, or those that take numbers, in a table (tables.c); NULL with an exception set. */
 struct table *table_make(PyUFuncObject *original, const struct recipe *recipe, bool all);
 
 /* Tells whether a table is in the place of the ufunc's own loops. */
 bool is_replaced(PyUFuncObject *ufunc);
+
+/* A ufunc whose own loops are replaced, or NULL with an exception set. */
+PyUFuncObject *replaced(PyObject *given);
 
 /* The inner loop of all that is cut. */
 void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp *steps, void *data);
@@ -78,7 +81,7 @@ struct loop *loop_for(PyUFuncObject *ufunc, PyArrayObject **operands);
 /* The table of a ufunc that has one. */
 struct table *table_of(PyUFuncObject *ufunc);
 
-/* What calls such a ufunc; the second counts as well. */
+/* What calls such a ufunc; the second counts as well (counting.c). */
 PyObject *ufunc_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 PyObject *ufunc_call_counted(PyObject *self, PyObject *const *args, size_t nargsf,
                              PyObject *kwnames);
@@ -98,6 +101,9 @@ PyObject *call_rows(PyUFuncObject *ufunc, PyArrayObject **operands);
 /* What calls NumPy's own ufuncs. */
 extern vectorcallfunc numpy_call;
 extern const struct instructions *chosen;
-extern PyMethodDef ufunc_methods[], install_methods[];
+/* What became of the call in this thread, so far. */
+extern _Thread_local enum outcome outcome;
+extern PyMethodDef ufunc_methods[], table_methods[], counting_methods[], install_methods[],
+    divert_methods[];
 
 #endif

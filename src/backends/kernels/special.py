@@ -331,6 +331,9 @@ def norm_isf(q: Any, /, *, out: Any = None) -> Any:
     >>> backends.norm_isf([0.5, 0.025])
     array([-0.        ,  1.95996398])
     """
+    if isinstance(out, np.ndarray) and not out.flags.forc:
+        # Before NumPy 2.5, np.negative in place goes wrong where elements are 64 bytes apart.
+        return np.negative(special.ndtri(q), out=out)
     result = special.ndtri(q, out=out)
     if out is None and np.ndim(result):
         out = result  # fresh memory costs as much as the arithmetic
