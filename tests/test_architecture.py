@@ -114,7 +114,7 @@ MAY_IMPORT = {
     "machine": {"blas", "cores"},
     "cli": {"cli.run", "cli.app"},
     "cli.app": {"cli.*"},
-    "cli.run": {"accelerate", "cli.counts", "errors"},
+    "cli.run": {"accelerate", "accelerate.threads", "cli.counts", "errors"},
     "cli.counts": {"accelerate"},
     "cli.*": {
         *BENCH,

@@ -271,6 +271,7 @@ def test_arguments_after_the_program_are_the_programs(same, arguments):
     (same.folder / "module.py").write_text(SEES)
     assert repr(arguments)[1:].encode() in same("program.py", *arguments).out
     assert repr(arguments)[1:].encode() in same("-m", "module", *arguments).out
+    assert repr(arguments)[1:].encode() in same("-mmodule", *arguments).out
 
 
 @pytest.mark.parametrize("name", ["./program.py", "folder/../program.py", ""])
@@ -390,7 +391,7 @@ def test_nothing_heavy_is_imported(ours):
         (["--mode", "quick", "program.py"], ["--mode", "quick", "exact", "fast"]),
         (["--mode"], ["--mode", "--help"]),
         (["--n-jobs", "two", "program.py"], ["--n-jobs", "two", "-1"]),
-        (["--n-jobs", "0", "program.py"], ["n_jobs", "0"]),
+        (["--n-jobs", "0", "program.py"], ["--n-jobs", "0"]),
     ],
 )
 def test_wrong_options_are_refused_before_the_program_runs(ours, arguments, words):
@@ -420,12 +421,14 @@ def test_program_runs_without_acceleration_and_says_so(ours):
     assert end.err.decode() == text
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--mode", "fast", "--help", "program.py"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["-h"], ["--mode", "fast", "--help", "program.py"]]
+)
 def test_help_names_every_option(run_command, arguments):
     done = run_command("run", *arguments)
     assert done.returncode == 0
     for option in run.OPTIONS:
-        assert f"\n  {option} " in done.stdout
+        assert re.search(rf"(\n  |, ){option}[ ,]", done.stdout)
     assert done.stdout == run.HELP
 
 
@@ -480,10 +483,14 @@ COUNTS = [
 ]
 
 
+def table(counted):
+    return counts.table(counted, mode="fast", threads=2, seconds=2.542)
+
+
 def test_table_has_most_time_first_a_total_and_every_reason():
-    lines = counts.table(COUNTS).splitlines()
+    lines = table(COUNTS).splitlines()
     assert [line.split()[0] for line in lines] == [
-        *("function", "scipy.special.ndtri", "numpy.sin", "numpy.add", "total"),
+        *("function", "scipy.special.ndtri", "numpy.sin", "numpy.add", "total", "backends:"),
     ]
     numbers = "scipy.special.ndtri 3 30,000,000 2 1.2500"
     assert " ".join(lines[1].split()) == f"{numbers} overlap: 1"
@@ -491,21 +498,32 @@ def test_table_has_most_time_first_a_total_and_every_reason():
     assert lines[4].split()[1:5] == ["1,204", "30,036,010", "3", "1.2710"]
     assert lines[4].endswith("few elements: 1,198; reduction: 2; overlap: 1")
     assert all(line == line.rstrip() for line in lines)
+    assert "mode fast, at most 2 threads; 50% of the program's 2.54 seconds" in lines[5]
+
+
+def test_table_adds_up_what_took_little_and_never_ran_parallel():
+    few = [Count(f"numpy.f{i}", 10, 20, 0, {"too little work": 10}, 0.001) for i in range(3)]
+    lines = table([*COUNTS, *few]).splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["scipy.special.ndtri", "numpy.sin", "4"]
+    assert lines[3].startswith("4 others ")
+    assert lines[3].split()[2:4] == ["1,230", "36,060"]
+    assert lines[3].endswith("few elements: 1,198; too little work: 30; reduction: 2")
 
 
 def test_table_is_aligned():
-    lines = counts.table(COUNTS).splitlines()
+    lines = table(COUNTS).splitlines()
     for cell in ("1,200", "3", "1,204"):
-        ends = {line.index(cell, 19) + len(cell) for line in lines[1:] if f" {cell} " in line[:30]}
+        rows = lines[1:-1]
+        ends = {line.index(cell, 19) + len(cell) for line in rows if f" {cell} " in line[:30]}
         assert ends == {lines[0].index("calls") + len("calls")}
 
 
 def test_table_says_why_nothing_ran_parallel():
-    last = counts.table(COUNTS[:1]).splitlines()[-1]
+    last = table(COUNTS[:1]).splitlines()[-1]
     assert "nothing ran parallel" in last
     assert "few elements" in last
-    assert "nothing ran" not in counts.table(COUNTS)
+    assert "nothing ran" not in table(COUNTS)
 
 
 def test_table_without_calls_says_so():
-    assert "no function" in counts.table([])
+    assert "no function" in table([])

@@ -77,13 +77,18 @@ static int allowed_for(int wanted, bool team)
         return wanted > usable ? wanted : usable;
     }
 #endif
-    const int of_thread = omp_get_max_threads();
+    const int of_thread = least(omp_get_max_threads(), omp_get_thread_limit());
     if (wanted <= usable && usable < INT_MAX) {
         return least(usable, of_thread);
     }
     const int seen = omp_get_num_procs();
     const int own = least(usable, seen), asked = wanted > own ? wanted : own;
     return team || of_thread < seen ? least(asked, of_thread) : asked;
+}
+
+int budget_allows(int wanted)
+{
+    return least(wanted, least(allowed_for(wanted, false), atomic_load(&limit)));
 }
 
 struct share budget_take(int wanted, bool team)

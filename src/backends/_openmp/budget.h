@@ -35,6 +35,9 @@ void budget_set_cores(int cores);
 BUDGET_EXPORTED int array_backends_get_num_threads(void);
 BUDGET_EXPORTED void array_backends_set_num_threads(int threads);
 
+/* How many of `wanted` threads a call in this thread may have at best, whoever else computes. */
+int budget_allows(int wanted);
+
 /* Grants what is free of `wanted` threads, at least the caller's own. A team has at most as many as
  * OpenMP allows in this thread; others only where that was set lower than there are cores, so that
  * they may be more than cores where the user asks for it. */

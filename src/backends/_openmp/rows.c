@@ -95,7 +95,7 @@ static bool share_rows(NpyIter *iter, struct loop *loop)
     struct share share = {0, 0};
     if (jobs > 1 && loop_pays(loop, jobs, size - start)) {
         share = team_take(jobs);
-        say(share.threads > 1 ? PARALLEL : NONE_FREE);
+        say_share(share);
     }
     else {
         say(jobs > 1 ? TOO_SMALL : ONE_JOB);

@@ -29,6 +29,11 @@ void say(enum outcome what)
     outcome = what > outcome ? what : outcome;
 }
 
+void say_share(struct share share)
+{
+    say(share.threads > 1 ? PARALLEL : share.allowed == 1 ? ONE_JOB : NONE_FREE);
+}
+
 /* Asks Python, with the interpreter's lock held; `otherwise` with an exception set where that
  * fails. */
 static long ask(PyObject *question, long otherwise)
@@ -42,7 +47,7 @@ static long ask(PyObject *question, long otherwise)
 /* As jobs_of, with the interpreter's lock held; an exception may be set. */
 static int ask_jobs(int fixed, bool special)
 {
-    const int jobs = fixed ? fixed : (int)ask(jobs_wanted, 1);
+    const int jobs = budget_allows(fixed ? fixed : (int)ask(jobs_wanted, 1));
     if (jobs < 2) {
         say(ONE_JOB);
         return 1;
@@ -155,7 +160,7 @@ void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp *steps
     struct share share = {0, 0};
     if (call.jobs > 1 && call_pays(&call)) {
         share = team_take(call.jobs);
-        say(share.threads > 1 ? PARALLEL : NONE_FREE);
+        say_share(share);
     }
     else {
         say(call.jobs > 1 ? TOO_SMALL : ONE_JOB);

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "budget.h"
 #include "loops.h"
 
 /* Elements below which nobody looks whether a team would pay: it does not, by far. */
@@ -22,7 +23,7 @@ enum { LEAST = 2048 };
  * list counts. */
 enum outcome {
     UNKNOWN,
-    ONE_JOB, /* the configuration leaves it one thread */
+    ONE_JOB, /* the configuration or the environment leaves it one thread */
     STAYED,  /* scipy.special.errstate is obeyed in the caller's thread only */
     LAPPED,  /* a reduction, or an output that overlaps an input */
     TOO_SMALL,
@@ -88,6 +89,7 @@ PyObject *ufunc_call_counted(PyObject *self, PyObject *const *args, size_t nargs
 
 /* Says what became of the call in this thread. */
 void say(enum outcome outcome);
+void say_share(struct share share);
 
 /* How many threads a call of `loop` may have here: 1 where it must be computed in this thread. */
 int jobs_of(const struct loop *loop);

@@ -9,38 +9,71 @@ from backends.accelerate import Count
 
 __all__ = ["table"]
 
+#: Share of the time below which a function that never ran parallel has no row of its own.
+LITTLE = 0.01
 HEADER = ("function", "calls", "elements", "parallel", "seconds", "not parallel, because")
 
 
-def table(counts: Iterable[Count]) -> str:
+def table(counts: Iterable[Count], *, mode: str, threads: int, seconds: float) -> str:
     """Show `counts` as text, most time first, with a total and, if all ran serially, why.
+
+    Parameters
+    ----------
+    counts : iterable of Count
+        What was counted.
+    mode : str
+        What was installed.
+    threads : int
+        Threads that a call might have at most.
+    seconds : float
+        How long the program ran.
+
+    Returns
+    -------
+    str
+        Lines, each with its end.
 
     Examples
     --------
     >>> from backends.accelerate import Count
-    >>> print(table([Count("numpy.sin", 3, 3_000_000, 2, {"few elements": 1}, 0.0123)]), end="")
+    >>> sines = Count("numpy.sin", 3, 3_000_000, 2, {"too little work": 1}, 0.0123)
+    >>> print(table([sines], mode="exact", threads=2, seconds=0.05), end="")
     function   calls   elements  parallel  seconds  not parallel, because
-    numpy.sin      3  3,000,000         2   0.0123  few elements: 1
-    total          3  3,000,000         2   0.0123  few elements: 1
+    numpy.sin      3  3,000,000         2   0.0123  too little work: 1
+    total          3  3,000,000         2   0.0123  too little work: 1
+    backends: mode exact, at most 2 threads; 25% of the program's 0.05 seconds were in these
     """
     ordered = sorted(counts, key=lambda count: (-count.seconds, count.function))
     if not ordered:
         return "backends: no function that is accelerated was called\n"
-    reasons: Counter[str] = Counter()
-    for count in ordered:
-        reasons.update(count.serial)
-    total = Count(
-        "total",
-        sum(count.calls for count in ordered),
-        sum(count.elements for count in ordered),
-        sum(count.parallel for count in ordered),
-        dict(reasons),
-        sum(count.seconds for count in ordered),
-    )
+    total = _sum("total", ordered)
+    rest = [x for x in ordered if not x.parallel and x.seconds < LITTLE * total.seconds]
+    if len(rest) > 1:
+        ordered = [x for x in ordered if x not in rest]
+        ordered.append(_sum(f"{len(rest)} others", rest))
     text = _aligned([HEADER, *map(_row, (*ordered, total))])
-    if not total.parallel and reasons:
-        text += f"backends: nothing ran parallel; most often: {reasons.most_common(1)[0][0]}\n"
+    text += (
+        f"backends: mode {mode}, at most {threads} thread{'s' if threads > 1 else ''}; "
+        f"{total.seconds / seconds:.0%} of the program's {seconds:.3g} seconds were in these\n"
+    )
+    if not total.parallel and total.serial:
+        most = max(total.serial, key=lambda reason: total.serial[reason])
+        text += f"backends: nothing ran parallel; most often: {most}\n"
     return text
+
+
+def _sum(name: str, counts: Sequence[Count]) -> Count:
+    reasons: Counter[str] = Counter()
+    for count in counts:
+        reasons.update(count.serial)
+    return Count(
+        name,
+        sum(count.calls for count in counts),
+        sum(count.elements for count in counts),
+        sum(count.parallel for count in counts),
+        dict(reasons),
+        sum(count.seconds for count in counts),
+    )
 
 
 def _row(count: Count) -> tuple[str, ...]:

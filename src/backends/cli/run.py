@@ -18,6 +18,7 @@ import io
 import os
 import runpy
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
@@ -27,13 +28,15 @@ from typing import NamedTuple, NoReturn
 
 # Not "from backends import accelerate": the façade would look for a kernel of this name first, and
 # import SciPy for it.
-from backends.accelerate import count, counts, install
+from backends.accelerate import count, counts, install, installed
+from backends.accelerate.threads import jobs
 from backends.errors import UnknownNameError
 
 __all__ = ["HELP", "OPTIONS", "main"]
 
 #: The options, as documents may show them.
-OPTIONS = ("--mode", "--n-jobs", "--stats", "-m", "--help")
+OPTIONS = ("--mode", "--n-jobs", "--stats", "-m", "-h", "--help")
+VALUED = ("--mode", "--n-jobs")
 MODES = ("exact", "fast")
 REFUSED = 2
 
@@ -53,7 +56,7 @@ Options, before SCRIPT or -m; what follows these belongs to the program:
   --stats       After the program, print on stderr, for each function: calls, elements, calls
                 that ran parallel, why the others did not, and the time in them.
   -m            Run a module, as python -m does.
-  --help        Show this.
+  -h, --help    Show this.
 
 SCRIPT may be a file, a folder or zip file that has a __main__.py, or - for standard input.
 
@@ -90,7 +93,7 @@ def main(arguments: list[str]) -> None:
     _install(request)
     if request.stats:
         # Registered first, called last: what the program does at its exit is counted.
-        atexit.register(_print_counts, os.getpid())
+        atexit.register(_print_counts, os.getpid(), time.perf_counter())
     _run(start)
 
 
@@ -101,11 +104,13 @@ def _refuse(text: str) -> NoReturn:
 
 def _read(arguments: list[str]) -> Request:
     try:
-        pairs, program = getopt.getopt(arguments, "m", ["mode=", "n-jobs=", "stats", "help"])
+        pairs, program = getopt.getopt(
+            _parted(arguments), "hm", ["mode=", "n-jobs=", "stats", "help"]
+        )
     except getopt.GetoptError as error:
         _refuse(f"{error}; `backends run --help` lists the options")
     options = dict(pairs)
-    if "--help" in options:
+    if "--help" in options or "-h" in options:
         sys.stdout.write(HELP)
         raise SystemExit
     if not program:
@@ -114,10 +119,23 @@ def _read(arguments: list[str]) -> Request:
     if mode is not None and mode not in MODES:
         _refuse(f"--mode {mode}: give {' or '.join(MODES)}")
     try:
-        jobs = None if n_jobs is None else int(n_jobs)
+        threads = None if n_jobs is None else int(n_jobs)
+        if threads == 0:
+            raise ValueError
     except ValueError:
         _refuse(f"--n-jobs {n_jobs}: give a whole number, for example 2, or -1 for every core")
-    return Request(mode, jobs, "--stats" in options, "-m" in options, program)
+    return Request(mode, threads, "--stats" in options, "-m" in options, program)
+
+
+def _parted(arguments: list[str]) -> list[str]:
+    """Part -mMODULE, which Python takes, into -m and MODULE."""
+    place = 0
+    while place < len(arguments) and arguments[place].startswith("--"):
+        place += 2 if arguments[place] in VALUED else 1
+    first = arguments[place] if place < len(arguments) else ""
+    if first.startswith("-m") and first != "-m":
+        return [*arguments[:place], "-m", first[2:], *arguments[place + 1 :]]
+    return arguments
 
 
 def _install(request: Request) -> None:
@@ -233,14 +251,18 @@ def _hide_our_frames(error: BaseException) -> None:
     sys.excepthook = show
 
 
-def _print_counts(process: int) -> None:
+def _print_counts(process: int, start: float) -> None:
+    seconds = time.perf_counter() - start
     if os.getpid() != process:
         return  # a fork of the program that ends by itself
     from backends.cli.counts import table
 
+    settings = installed()
+    mode = "none" if settings is None else settings.mode
+    text = table(counts(), mode=mode, threads=jobs(), seconds=seconds)
     # What the program printed comes first. Who closed the other end of a pipe wants no table.
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError, AttributeError):
         # Not sys.stderr, which the program may have replaced.
-        sys.__stderr__.write(table(counts()))  # type: ignore[union-attr]
+        sys.__stderr__.write(text)  # type: ignore[union-attr]
