@@ -331,6 +331,16 @@ def test_norm_isf_is_that_of_scipy_stats():
     np.testing.assert_array_equal(backends.norm_isf(q, out=out), expected)
 
 
+@pytest.mark.parametrize("step", [1, 4, 8, -8, 16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_norm_isf_and_out_with_steps(step, dtype):
+    # NumPy before 2.5 negates other elements than it should where operands lie 64 bytes apart.
+    q = np.linspace(0.0, 1.0, 33, dtype=dtype)
+    out = np.full(33 * abs(step), 7.0, dtype)[::step]
+    assert kernels.find("norm_isf").reference(q, out=out) is out
+    np.testing.assert_array_equal(out, kernels.find("norm_isf").reference(q))
+
+
 def test_norm_isf_of_a_number_is_a_number():
     assert backends.norm_isf(0.025) == stats.norm.isf(0.025)
     assert type(backends.norm_isf(0.025)) is np.float64
