@@ -115,7 +115,7 @@ MAY_IMPORT = {
     "cli": {"cli.run", "cli.app"},
     "cli.app": {"cli.*"},
     "cli.run": {"accelerate", "accelerate.threads", "cli.counts", "errors"},
-    "cli.counts": {"accelerate"},
+    "cli.counts": {"accelerate", "accelerate.ufuncs"},
     "cli.*": {
         *BENCH,
         "explanation",

@@ -42,8 +42,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals, forks and links 
 @pytest.fixture
 def ended(tmp_path):
     """Run Python in a folder of its own; give its status and what it printed, without addresses."""
-    environment = {
-        **os.environ,
+    ours = {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "XDG_DATA_HOME": str(tmp_path / "data"),  # nobody tuned
     }
@@ -54,7 +53,7 @@ def ended(tmp_path):
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=folder,
-            env=environment,
+            env={**os.environ, **ours},
             input=stdin,
             capture_output=True,
             timeout=120,
@@ -498,7 +497,7 @@ def test_table_has_most_time_first_a_total_and_every_reason():
     assert lines[4].split()[1:5] == ["1,204", "30,036,010", "3", "1.2710"]
     assert lines[4].endswith("few elements: 1,198; reduction: 2; overlap: 1")
     assert all(line == line.rstrip() for line in lines)
-    assert "mode fast, at most 2 threads; 50% of the program's 2.54 seconds" in lines[5]
+    assert "mode fast, at most 2 threads; the program took 2.54 seconds" in lines[5]
 
 
 def test_table_adds_up_what_took_little_and_never_ran_parallel():
@@ -527,3 +526,13 @@ def test_table_says_why_nothing_ran_parallel():
 
 def test_table_without_calls_says_so():
     assert "no function" in table([])
+
+
+@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "OMP_THREAD_LIMIT"])
+def test_stats_tell_limits_of_the_environment(ours, monkeypatch, variable):
+    program = "import numpy as np\nfor i in range(5):\n    np.sin(np.ones(1_000_000))\n"
+    (ours.folder / "program.py").write_text(program)
+    monkeypatch.setenv(variable, "1")
+    end = ours("--stats", "program.py")
+    sines = next(line for line in end.err.decode().splitlines() if line.startswith("numpy.sin"))
+    assert sines.endswith("one thread allowed: 5")

@@ -504,3 +504,100 @@ def test_metadata_of_a_dtype_is_kept_as_numpy_keeps_it():
     rows = np.ones((100, 101), np.dtype("f8", metadata={"unit": "m"}))[:, 1:]
     with backends.install(n_jobs=2, threshold=1):
         assert np.add(rows, 1.0).dtype.metadata == {"unit": "m"}
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs"),
+    [
+        (np.multiply, (0.1, 0.1)),
+        (np.multiply, (2**62, 4)),
+        (np.floor_divide, (1, 0)),
+        (np.power, (2, -1)),
+        (np.exp, (0.1,)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f8"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_output_does_not_decide_the_type_of_numbers(function, inputs, dtype):
+    def outcome():
+        out = np.zeros((60, 120), dtype)[:, ::2]
+        try:
+            function(*inputs, out)
+        except ValueError as error:
+            return str(error)
+        return out.tobytes()
+
+    expected = outcome()
+    with backends.install(n_jobs=2, threshold=1):
+        assert outcome() == expected
+
+
+def test_block_within_an_installation_of_the_same_settings_leaves_it():
+    backends.install()
+    with backends.install():
+        pass
+    assert accelerate.installed() is not None
+    with backends.install(), backends.install("fast"):
+        pass
+    assert accelerate.installed().mode == "exact"
+    backends.uninstall()
+    assert accelerate.installed() is None
+    with backends.install():
+        backends.install()
+    assert accelerate.installed() is not None  # until uninstall(), as asked within
+
+
+def test_reductions_do_not_ask():
+    asked = []
+    x = np.ones((50, 5_000))
+    with backends.install(n_jobs=2):
+        engine.ask_for_jobs(lambda: asked.append(1) or 2)
+        total = x.sum(axis=0)
+        highest = np.maximum.accumulate(x, axis=0)
+        assert not asked
+        x += 1.0
+        assert asked
+    assert np.all(total == 50.0)
+    assert np.all(highest == 1.0)
+
+
+def counted():
+    return {x.function: x for x in accelerate.counts() if x.function in ("numpy.sin", "numpy.cos")}
+
+
+def test_counts_outlive_another_installation():
+    accelerate.count(True)
+    backends.install()
+    np.sin(X)
+    with backends.install("fast", 1):
+        np.sin(X)
+        np.cos(X)
+    backends.uninstall()
+    np.cos(X)
+    assert {name: (x.calls, x.elements) for name, x in counted().items()} == {
+        "numpy.sin": (2, 2 * X.size),
+        "numpy.cos": (1, X.size),
+    }
+    accelerate.count(True)
+    assert not counted()
+
+
+def test_calls_that_an_operand_makes_itself_count_once():
+    class Wrapped:
+        def __array_ufunc__(self, ufunc, method, *inputs, **named):
+            return ufunc(X, **named)
+
+    accelerate.count(True)
+    backends.install()
+    np.sin(Wrapped())
+    assert counted()["numpy.sin"].calls == 1
+
+
+def test_outputs_that_are_named_are_shared_too():
+    accelerate.count(True)
+    backends.install(n_jobs=2)
+    row, out = np.linspace(0.1, 1.0, 1_000), np.empty((2_000, 1_000))
+    np.arctan2(row, 0.5, out=out)
+    (found,) = [x for x in accelerate.counts() if x.function == "numpy.arctan2"]
+    assert found.parallel == 1
+    assert np.all(out == np.arctan2(row, 0.5))

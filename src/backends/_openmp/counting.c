@@ -3,8 +3,9 @@
 
 #include "team.h"
 
-/* Whether this thread's calls are left out. */
+/* Whether this thread's calls are left out; and how many were counted. */
 static _Thread_local bool uncounted;
+static _Thread_local long counted;
 
 /* Finds the loop of a call that was computed, by its arrays; where they are of other types than any
  * loop's, there is none. */
@@ -42,6 +43,7 @@ PyObject *ufunc_call_counted(PyObject *self, PyObject *const *args, size_t nargs
     PyUFuncObject *ufunc = (PyUFuncObject *)self;
     struct counts *counts = &table_of(ufunc)->counts; /* before others may put NumPy's loops back */
     const enum outcome before = outcome;
+    const long counted_before = counted;
     outcome = UNKNOWN;
     const double start = team_clock();
     PyObject *result = ufunc_call(self, args, nargsf, kwnames);
@@ -51,6 +53,10 @@ PyObject *ufunc_call_counted(PyObject *self, PyObject *const *args, size_t nargs
     if (!result || uncounted) {
         return result;
     }
+    if (found == UNKNOWN && counted != counted_before) {
+        return result; /* an operand's own way, whose calls are counted */
+    }
+    counted++;
     const npy_intp size = size_of(result);
     if (found == UNKNOWN) {
         const Py_ssize_t given = PyVectorcall_NARGS(nargsf);

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "budget.h"
+
 /* Elements whose time tells what an element costs, and how often that is looked at: the least
  * counts, since interruptions only add. */
 enum { PROBE = 1024, PROBES = 8 };
@@ -166,6 +168,9 @@ static void probe(struct call *call)
 
 bool loop_pays(struct loop *loop, int jobs, intptr_t elements)
 {
+    if (budget_allows(jobs) < 2) {
+        return true; /* it gets one thread, and is counted; what a team costs cannot be timed */
+    }
     const intptr_t known = atomic_load_explicit(&loop->known_threshold, memory_order_relaxed);
     return loop->fixed_threshold
            || team_pays(jobs, (double)elements * atomic_load(&loop->cost),
@@ -174,7 +179,7 @@ bool loop_pays(struct loop *loop, int jobs, intptr_t elements)
 
 bool call_pays(struct call *call)
 {
-    if (!call->loop->fixed_threshold) {
+    if (!call->loop->fixed_threshold && budget_allows(call->jobs) > 1) {
         probe(call);
     }
     return loop_pays(call->loop, call->jobs, call->n);

@@ -36,6 +36,8 @@ struct shelf {
 
 static struct shelf shelves[CLASSES];
 static struct block *in_use[1 << LISTS_LOG2];
+/* Of all addresses that were ever given. */
+_Atomic uintptr_t pool_low = UINTPTR_MAX, pool_high = 0;
 static struct pool_counts counts;
 static bool huge_pages;
 static uint64_t now;
@@ -170,6 +172,13 @@ static void use(struct block *block)
     struct block **list = list_of(block->address);
     block->next = *list;
     *list = block;
+    const uintptr_t at = (uintptr_t)block->address;
+    if (at < atomic_load_explicit(&pool_low, memory_order_relaxed)) {
+        atomic_store_explicit(&pool_low, at, memory_order_relaxed);
+    }
+    if (at > atomic_load_explicit(&pool_high, memory_order_relaxed)) {
+        atomic_store_explicit(&pool_high, at, memory_order_relaxed);
+    }
 }
 
 static void keep(struct block *block)

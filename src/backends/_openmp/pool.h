@@ -10,6 +10,7 @@
 #ifndef BACKENDS_POOL_H
 #define BACKENDS_POOL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,13 +38,16 @@ void pool_set(size_t cap, bool huge);
  * for the pool, being small or above the cap, or where there is no memory. */
 void *pool_take(size_t size, bool *zeroed);
 
-/* No page is smaller, so that no address of the pool's has other low bits: a glance tells most of
- * malloc's apart. */
+/* No page is smaller, so that no address of the pool's has other low bits; and none lies outside what
+ * the pool has ever had. A glance tells nearly all of malloc's apart. */
 enum { POOL_PAGE = 4096 };
+extern _Atomic uintptr_t pool_low, pool_high;
 
 static inline bool pool_may_own(const void *address)
 {
-    return (uintptr_t)address % POOL_PAGE == 0;
+    const uintptr_t at = (uintptr_t)address;
+    return at % POOL_PAGE == 0 && at >= atomic_load_explicit(&pool_low, memory_order_relaxed)
+           && at <= atomic_load_explicit(&pool_high, memory_order_relaxed);
 }
 
 /* Takes a block back; false, and nothing done, for one that is not the pool's. */

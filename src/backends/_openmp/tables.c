@@ -126,7 +126,7 @@ struct table *table_make(PyUFuncObject *original, const struct recipe *recipe, b
         return NULL;
     }
     memset(table, 0, size);
-    table->least = recipe->threshold ? (double)recipe->threshold : (double)LEAST;
+    table->least = recipe->threshold ? recipe->threshold : LEAST;
     table->asks = !recipe->jobs;
     table->special = recipe->special;
     table->loops = (struct loop *)((char *)table + loops_at);

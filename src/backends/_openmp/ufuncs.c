@@ -47,7 +47,7 @@ static long ask(PyObject *question, long otherwise)
 /* As jobs_of, with the interpreter's lock held; an exception may be set. */
 static int ask_jobs(int fixed, bool special)
 {
-    const int jobs = budget_allows(fixed ? fixed : (int)ask(jobs_wanted, 1));
+    const int jobs = fixed ? fixed : (int)ask(jobs_wanted, 1);
     if (jobs < 2) {
         say(ONE_JOB);
         return 1;
@@ -86,13 +86,19 @@ static void raise_later(void)
     }
 }
 
+/* Whether the call in this thread has asked for this loop. */
+static bool asks_for(const struct loop *loop)
+{
+    const struct table *table = asked.table;
+    return table && loop >= table->loops && loop < table->loops + table->size;
+}
+
 int jobs_of(const struct loop *loop)
 {
     if (loop->jobs && !loop->special) {
         return loop->jobs;
     }
-    if (asked.table && loop >= asked.table->loops
-        && loop < asked.table->loops + asked.table->size) {
+    if (asks_for(loop)) {
         return asked.jobs;
     }
     const PyGILState_STATE state = PyGILState_Ensure();
@@ -148,7 +154,11 @@ void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp *steps
             return;
         }
     }
-    if (!loop_divides(loop, args, n, steps)) {
+    /* Adding row to row, a reduction calls the loop as `x += y` does, but not through ufunc_call; and
+     * does so for each row, where asking and sharing would cost more than they bring. */
+    const bool reduces =
+        !loop->jobs && loop->nin == 2 && args[0] == args[2] && !asks_for(loop);
+    if (reduces || !loop_divides(loop, args, n, steps)) {
         say(LAPPED);
         loop_serially(loop, args, n, steps, false);
         return;
@@ -292,11 +302,12 @@ static PyObject *call_large(PyUFuncObject *ufunc, const struct table *table,
             scalars |= k < nin;
             continue;
         }
-        if (PyArray_NDIM(x) && !first) {
-            first = x;
+        if (PyArray_NDIM(x) && !first && k < nin) {
+            first = x; /* the type follows from the inputs alone */
         }
         rows |= !PyArray_ISBEHAVED_RO(x)
-                || (PyArray_NDIM(x) > 1 && !(same_shape(x, first) && same_order(x, first)));
+                || (PyArray_NDIM(x) > 1
+                    && !(first && same_shape(x, first) && same_order(x, first)));
     }
     if (!rows || !first) {
         return numpy_call((PyObject *)ufunc, args, nargsf, kwnames);
@@ -323,22 +334,43 @@ static PyObject *call_large(PyUFuncObject *ufunc, const struct table *table,
     return numpy_call((PyObject *)ufunc, args, nargsf, kwnames);
 }
 
-/* Elements of the result, at most. */
-static double size_at_most(PyObject *const *args, Py_ssize_t given)
+/* Multiplies `product` by an array's number of elements; INTPTR_MAX stands for what may be too large
+ * to be multiplied. What is no array has one. PyArray_SIZE is a call, and of numbers it is known sooner that they are no arrays. */
+static inline npy_intp times_size(npy_intp product, PyObject *x)
 {
+    if (!PyArray_CheckExact(x)
+        && (PyFloat_CheckExact(x) || PyLong_CheckExact(x) || !PyArray_Check(x))) {
+        return product;
+    }
+    for (int i = 0; i < PyArray_NDIM((PyArrayObject *)x); i++) {
+        const npy_intp length = PyArray_DIM((PyArrayObject *)x, i);
+        product = (product | length) >> 31 && length ? INTPTR_MAX : product * length;
+    }
+    return product;
+}
+
+/* Whether the result may have so many elements. */
+static bool may_reach(npy_intp least, PyObject *const *args, Py_ssize_t given)
+{
+    npy_intp product = 1;
+    for (Py_ssize_t k = 0; k < given; k++) {
+        product = times_size(product, args[k]);
+    }
+    if (product < least) {
+        return false;
+    }
+    /* Operands of one shape, as most are, do not broadcast. */
     PyArrayObject *first = NULL;
-    double size = 1.0;
     for (Py_ssize_t k = 0; k < given; k++) {
         PyArrayObject *x = (PyArrayObject *)args[k];
-        if (!PyArray_CheckExact(args[k]) || PyArray_NDIM(x) == 0) {
-            continue;
+        if (PyArray_Check(args[k]) && PyArray_NDIM(x)) {
+            first = first ? first : x;
+            if (!same_shape(x, first)) {
+                return true;
+            }
         }
-        if (!first || !same_shape(x, first)) {
-            size *= (double)PyArray_SIZE(x);
-        }
-        first = first ? first : x;
     }
-    return size;
+    return first && times_size(1, (PyObject *)first) >= least;
 }
 
 PyObject *ufunc_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
@@ -346,8 +378,10 @@ PyObject *ufunc_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObj
     PyUFuncObject *ufunc = (PyUFuncObject *)self;
     /* Once: while Python is asked, another thread may put NumPy's own loops back. */
     const struct table *table = table_of(ufunc);
-    /* Small arrays must notice nothing of all this. */
-    if (size_at_most(args, PyVectorcall_NARGS(nargsf)) < table->least) {
+    /* Small arrays must notice nothing of all this. An output may be what is named. */
+    const Py_ssize_t given =
+        PyVectorcall_NARGS(nargsf) + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    if (!may_reach(table->least, args, given)) {
         return numpy_call(self, args, nargsf, kwnames);
     }
     const struct answer before = asked;

@@ -41,7 +41,7 @@ struct counts {
 };
 
 struct table {
-    double least;  /* fewest elements that are worth a look at rows */
+    npy_intp least; /* fewest elements that are worth a look at rows */
     bool asks;     /* whether calls ask how many threads they may have */
     bool special;  /* whether SciPy's errors are to be thought of */
     int size, cut; /* loops, and those of them that are the engine's */

@@ -77,8 +77,9 @@ _busy = False
 #: Installations in the order in which they came, until they are ended.
 _live: list[Installed] = []
 _replaced: dict[str, list[np.ufunc]] = {}
-#: Whether calls are to be counted, and whether they are.
+#: Whether calls are to be counted, and whether they are; what was counted before the last change.
 _counted = _counting = False
+_past: list[Count] = []
 
 
 def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: int = 0) -> Installed:
@@ -135,9 +136,10 @@ def install(mode: str | None = None, n_jobs: int | None = None, *, threshold: in
     wanted = Settings(mode or config.current().mode.value, n_jobs, threshold)
     with _lock:
         _apply(wanted)
-        _live[:] = [x for x in _live if x._entered or x._settings != wanted]
         made = Installed(wanted)
-        _live.append(made)
+        # To install the same twice is to install it once; as a block it joins when it is entered.
+        if not _live or _live[-1]._entered or _live[-1]._settings != wanted:
+            _live.append(made)
         return made
 
 
@@ -214,13 +216,18 @@ def count(wanted: bool) -> None:
     """
     global _counted
     _counted = wanted
+    _past.clear()
 
 
 def counts() -> list[Count]:
-    """Give what was counted since :func:`install`, by time, longest first."""
+    """Give what was counted since :func:`count`, by time, longest first."""
     with _lock:
-        found = [x for name, own in _replaced.items() for x in ufuncs.counts(_engine(), name, own)]
+        found = ufuncs.merged([*_past, *_current()])
     return sorted(found, key=lambda x: x.seconds, reverse=True)
+
+
+def _current() -> list[Count]:
+    return [x for name, own in _replaced.items() for x in ufuncs.counts(_engine(), name, own)]
 
 
 def _engine() -> Any:
@@ -289,6 +296,8 @@ def _put_back() -> None:
     if not _begun:
         return
     imports.forget()
+    if _counting:
+        _past[:] = ufuncs.merged([*_past, *_current()])
     for own in _replaced.values():
         ufuncs.restore(_engine(), own)
     _replaced.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ __all__ = [
     "counts",
     "find",
     "know_thresholds",
+    "merged",
     "replace",
     "restore",
 ]
@@ -178,6 +180,22 @@ def counts(engine: Any, package: str, ufuncs: Iterable[np.ufunc]) -> Iterator[Co
             serial = {REASONS[i]: n for i, n in enumerate(outcomes) if n and i != PARALLEL}
             name = f"{package}.{ufunc.__name__}"
             yield Count(name, calls, elements, outcomes[PARALLEL], serial, seconds)
+
+
+def merged(counts: Iterable[Count]) -> list[Count]:
+    """Add up what was counted of each function."""
+    found: dict[str, Count] = {}
+    for new in counts:
+        old = found.get(new.function, Count(new.function, 0, 0, 0, {}, 0.0))
+        found[new.function] = Count(
+            new.function,
+            old.calls + new.calls,
+            old.elements + new.elements,
+            old.parallel + new.parallel,
+            dict(Counter(old.serial) + Counter(new.serial)),
+            old.seconds + new.seconds,
+        )
+    return list(found.values())
 
 
 def count_anew(engine: Any, ufuncs: Iterable[np.ufunc]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from backends.accelerate import Count
+from backends.accelerate.ufuncs import merged
 
 __all__ = ["table"]
 
@@ -41,7 +41,7 @@ def table(counts: Iterable[Count], *, mode: str, threads: int, seconds: float) -
     function   calls   elements  parallel  seconds  not parallel, because
     numpy.sin      3  3,000,000         2   0.0123  too little work: 1
     total          3  3,000,000         2   0.0123  too little work: 1
-    backends: mode exact, at most 2 threads; 25% of the program's 0.05 seconds were in these
+    backends: mode exact, at most 2 threads; the program took 0.05 seconds
     """
     ordered = sorted(counts, key=lambda count: (-count.seconds, count.function))
     if not ordered:
@@ -53,8 +53,8 @@ def table(counts: Iterable[Count], *, mode: str, threads: int, seconds: float) -
         ordered.append(_sum(f"{len(rest)} others", rest))
     text = _aligned([HEADER, *map(_row, (*ordered, total))])
     text += (
-        f"backends: mode {mode}, at most {threads} thread{'s' if threads > 1 else ''}; "
-        f"{total.seconds / seconds:.0%} of the program's {seconds:.3g} seconds were in these\n"
+        f"backends: mode {mode}, at most {threads} thread{'s' if threads > 1 else ''}; the program "
+        f"took {seconds:.3g} seconds\n"
     )
     if not total.parallel and total.serial:
         most = max(total.serial, key=lambda reason: total.serial[reason])
@@ -63,17 +63,8 @@ def table(counts: Iterable[Count], *, mode: str, threads: int, seconds: float) -
 
 
 def _sum(name: str, counts: Sequence[Count]) -> Count:
-    reasons: Counter[str] = Counter()
-    for count in counts:
-        reasons.update(count.serial)
-    return Count(
-        name,
-        sum(count.calls for count in counts),
-        sum(count.elements for count in counts),
-        sum(count.parallel for count in counts),
-        dict(reasons),
-        sum(count.seconds for count in counts),
-    )
+    (total,) = merged(count._replace(function=name) for count in counts)
+    return total
 
 
 def _row(count: Count) -> tuple[str, ...]:

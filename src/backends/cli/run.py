@@ -53,8 +53,8 @@ Options, before SCRIPT or -m; what follows these belongs to the program:
                 the configuration says another).
                 fast: SIMD functions too, which may differ in the last digits.
   --n-jobs N    Threads at most; -1: every core that this process may use.
-  --stats       After the program, print on stderr, for each function: calls, elements, calls
-                that ran parallel, why the others did not, and the time in them.
+  --stats       After the program, print on stderr, by function: calls, elements, calls that ran
+                parallel, why the others did not, and the time in them, of all threads together.
   -m            Run a module, as python -m does.
   -h, --help    Show this.
 
@@ -130,7 +130,7 @@ def _read(arguments: list[str]) -> Request:
 def _parted(arguments: list[str]) -> list[str]:
     """Part -mMODULE, which Python takes, into -m and MODULE."""
     place = 0
-    while place < len(arguments) and arguments[place].startswith("--"):
+    while place < len(arguments) and arguments[place].startswith("--") and arguments[place] != "--":
         place += 2 if arguments[place] in VALUED else 1
     first = arguments[place] if place < len(arguments) else ""
     if first.startswith("-m") and first != "-m":
