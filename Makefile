@@ -46,8 +46,10 @@ test-sanitized: $(VENV)/installed ## test the C code under AddressSanitizer and 
 	    $(BIN)/python -m pytest tests/engines/test_openmp.py -p no:cacheprovider $(ARGS)
 
 conformance: $(VENV)/installed ## NumPy's and SciPy's own tests, and all bits, with install() and without
-	$(BIN)/python tests/conformance/corpus.py
-	$(BIN)/python tests/conformance/upstream.py $(ARGS)
+	@status=0; \
+	$(BIN)/python tests/conformance/corpus.py || status=1; \
+	$(BIN)/python tests/conformance/upstream.py $(ARGS) || status=1; \
+	exit $$status
 
 lint: $(VENV)/installed ## style and types
 	$(BIN)/ruff check .
