@@ -14,7 +14,9 @@ from joblib.externals.loky.backend import context
 from backends import cores
 from backends.errors import ConfigError
 
-linux = pytest.mark.skipif(not cores.GROUP.is_dir(), reason="this system has no control groups")
+linux = pytest.mark.skipif(
+    not Path(cores.GROUP).is_dir(), reason="this system has no control groups"
+)
 
 
 def counted():

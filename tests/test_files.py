@@ -17,4 +17,4 @@ def test_the_users_folder_is_where_platformdirs_has_it(monkeypatch, base):
     else:
         monkeypatch.setenv("XDG_DATA_HOME", base)
     expected = Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / "profiles"
-    assert data_folder("profiles") == expected
+    assert Path(data_folder("profiles")) == expected

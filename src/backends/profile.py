@@ -123,7 +123,7 @@ def fingerprint() -> dict[str, str | int]:
 
 def folder() -> Path:
     """Give the user's folder for profiles."""
-    return files.data_folder("profiles")
+    return Path(files.data_folder("profiles"))
 
 
 def path() -> Path:

@@ -45,9 +45,10 @@ def when_imported(name: str, function: Callable[[], object]) -> None:
 
     Examples
     --------
-    >>> from backends.accelerate.imports import when_imported
+    >>> from backends.accelerate.imports import forget, when_imported
     >>> when_imported("sys", lambda: print("sys is there"))
     sys is there
+    >>> forget()
     """
     with _lock:
         _waiting.setdefault(name, []).append(function)

@@ -230,7 +230,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def folder() -> Path:
     """Give the user's folder for results."""
-    return files.data_folder("bench")
+    return Path(files.data_folder("bench"))
 
 
 def prepare(output: Path | None) -> Path:
