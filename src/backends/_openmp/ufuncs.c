@@ -335,7 +335,8 @@ static PyObject *call_large(PyUFuncObject *ufunc, const struct table *table,
 }
 
 /* Multiplies `product` by an array's number of elements; INTPTR_MAX stands for what may be too large
- * to be multiplied. What is no array has one. PyArray_SIZE is a call, and of numbers it is known sooner that they are no arrays. */
+ * to be multiplied. What is no array has one. PyArray_SIZE would be a call, and of numbers it is
+ * known sooner that they are no arrays. */
 static inline npy_intp times_size(npy_intp product, PyObject *x)
 {
     if (!PyArray_CheckExact(x)
