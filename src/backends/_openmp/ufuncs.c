@@ -175,6 +175,12 @@ void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp *steps
     else {
         say(call.jobs > 1 ? TOO_SMALL : ONE_JOB);
     }
+    if (share.threads > 1 && loop->special) {
+        /* SciPy's loops end by clearing the status flags, also of what came before them, as a
+         * conversion; the pieces may all go to other threads. */
+        const npy_intp none = 0;
+        loop->exact(args, &none, steps, loop->exact_data);
+    }
     /* NumPy keeps the interpreter's lock for short loops; a worker may need it. */
     PyThreadState *thread = share.threads > 1 && holds_lock() ? PyEval_SaveThread() : NULL;
     call_run(&call, share);
