@@ -41,9 +41,10 @@ test-sanitized: $(VENV)/installed ## test the C code under AddressSanitizer and 
 	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --target build/sanitized \
 	    -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false .
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    PYTHONPATH=$(abspath build/sanitized) \
-	    $(BIN)/python -m pytest tests/engines/test_openmp.py -p no:cacheprovider $(ARGS)
+	    $(BIN)/python -m pytest tests/engines/test_openmp.py tests/accelerate/test_install.py \
+	    -p no:cacheprovider $(ARGS)
 
 conformance: $(VENV)/installed ## NumPy's and SciPy's own tests, and all bits, with install() and without
 	@status=0; \
