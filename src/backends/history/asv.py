@@ -1,0 +1,325 @@
+"""Read a folder of asv's results (files of version 2, as asv 0.4 and later write them).
+
+Not with asv's own reader: it is no dependency, and takes minutes for the thousands of files that a
+few years make. A test compares the two.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from backends.history.data import Commit, History, HistoryError, Machine, Measurement, Problem
+
+__all__ = ["read"]
+
+#: What to run where there is nothing yet.
+REMEDY = "run `make asv`, or `asv run`, first"
+#: Versions of the files' form that are understood.
+RESULTS, BENCHMARKS, MACHINE = 2, 2, 1
+COLUMNS = {"result", "params", "version", "stats_ci_99_a", "stats_ci_99_b", "samples"}
+#: Python's json writes these numbers, which are not JSON: they are read as strings.
+NO_JSON = re.compile(rb"(?<=[\[ ,:])(NaN|-?Infinity)(?=[,\]}\s])")
+#: How asv shows a parameter: the text within quotes, or a class's name.
+QUOTED = re.compile(r"^(?:u?'(.*\S.*)'|<class '(.*\S.*)'>)$")
+
+Number = float | str | None
+
+
+class _Benchmark(msgspec.Struct):
+    param_names: list[str] = []
+    params: list[list[str]] = []
+    unit: str = ""
+    version: str | int | None = None
+
+
+class _File(msgspec.Struct):
+    version: int
+    commit_hash: str
+    date: int
+    params: dict[str, Any]
+    result_columns: list[str]
+    results: dict[str, list[msgspec.Raw]]
+
+
+# Of a whole file only what is asked for is made into objects: the rest stays bytes.
+_files = msgspec.json.Decoder(_File)
+_numbers = msgspec.json.Decoder(list[Number] | None)
+_samples = msgspec.json.Decoder(list[list[float] | None] | None)
+_params = msgspec.json.Decoder(list[list[str]] | None)
+_versions = msgspec.json.Decoder(str | int | None)
+
+
+def read(folder: Path, *, recent: int | None = None) -> History:
+    """Read all results that asv has written into `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        asv's ``results_dir``: benchmarks.json, and a folder for each machine.
+    recent : int or None
+        Of how many commits of each machine, the newest, to keep samples; None: of all. Samples
+        are most of the memory: 1.5 million measurements with ten each need a gigabyte.
+
+    Returns
+    -------
+    History
+        What is in the files and in benchmarks.json both. What cannot be read, was skipped or has
+        failed is in its `problems`.
+
+    Raises
+    ------
+    HistoryError
+        There are no results.
+    """
+    benchmarks = _benchmarks(folder)
+    history = History(
+        param_names={name: tuple(each.param_names) for name, each in benchmarks.items()},
+        units={name: each.unit for name, each in benchmarks.items()},
+    )
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    files = {path: sorted(_results(path)) for path in folders}
+    if not any(files.values()):
+        raise HistoryError(f"{folder} has no results: {REMEDY}")
+    commits: dict[str, Commit] = {}
+    reader = _Reader(benchmarks, history)
+    with _no_gc():
+        for path in folders:
+            if files[path]:
+                commits |= _machine(path, files[path], reader, recent)
+    history.commits = sorted(commits.values(), key=lambda commit: (commit.date, commit.hash))
+    return history
+
+
+def _results(folder: Path) -> Iterator[Path]:
+    for path in folder.glob("*.json"):
+        if path.name not in ("machine.json", "benchmarks.json"):
+            yield path
+
+
+def _benchmarks(folder: Path) -> dict[str, _Benchmark]:
+    file = folder / "benchmarks.json"
+    if not folder.is_dir() or not any(folder.iterdir()):
+        what = "is empty" if folder.is_dir() else "is no folder"
+        raise HistoryError(f"{folder} {what}: {REMEDY}")
+    try:
+        content = msgspec.json.decode(_json(file), type=dict[str, Any])
+        found = content.pop("version", None)
+        if found != BENCHMARKS:
+            raise ValueError(f"is of version {found}, not {BENCHMARKS}")
+        return msgspec.convert(content, dict[str, _Benchmark])
+    except (OSError, ValueError) as error:
+        raise HistoryError(
+            f"{file}: {_reason(error)}; run `asv run --bench just-discover` to make it again"
+        ) from None
+
+
+def _machine(
+    folder: Path, files: Sequence[Path], reader: _Reader, recent: int | None
+) -> dict[str, Commit]:
+    """Read the results of one machine."""
+    history = reader.history
+    try:
+        content = msgspec.json.decode(_json(folder / "machine.json"), type=dict[str, Any])
+        if content.pop("version", None) != MACHINE:
+            raise ValueError(f"is not of version {MACHINE}")
+        name = content.get("machine")
+        if not isinstance(name, str):
+            raise ValueError("names no machine")
+    except (OSError, ValueError) as error:
+        reason = f"{_reason(error)}: {len(files)} files of results left out"
+        history.problems.append(Problem(f"{folder.name}/machine.json", reason))
+        return {}
+    history.machines[name] = Machine(name, {key: str(value) for key, value in content.items()})
+    commits: dict[str, Commit] = {}
+    kept: dict[Commit, tuple[int, int]] = {}
+    for file in _one_environment(files, history):
+        start = len(history.measurements)
+        try:
+            commit = reader.read(file, name)
+        except (OSError, ValueError, RecursionError) as error:
+            history.problems.append(Problem(_name(file), _reason(error)))
+            continue
+        commits[commit.hash] = commit
+        kept[commit] = (start, len(history.measurements))
+        if recent is not None and len(kept) > recent:
+            oldest = min(kept, key=lambda each: (each.date, each.hash))
+            for index in range(*kept.pop(oldest)):
+                history.measurements[index] = history.measurements[index]._replace(samples=())
+    return commits
+
+
+def _one_environment(files: Sequence[Path], history: History) -> Iterator[Path]:
+    """Leave out all but one file of a commit, so that no series mixes two environments.
+
+    The one that most commits have been measured in stays.
+    """
+    count = Counter(_environment(file) for file in files)
+    # Sorted by name, the files of a commit are neighbours.
+    for _, group in itertools.groupby(files, lambda file: file.name.partition("-")[0]):
+        best, *others = sorted(group, key=lambda f: (count[_environment(f)], f.name), reverse=True)
+        yield best
+        for other in others:
+            reason = f"another environment than that of {best.name}, which more commits have"
+            history.problems.append(Problem(_name(other), reason))
+
+
+def _environment(file: Path) -> str:
+    return file.stem.partition("-")[2]
+
+
+class _Reader:
+    """Reads files of results into a history."""
+
+    def __init__(self, benchmarks: dict[str, _Benchmark], history: History) -> None:
+        self.benchmarks = benchmarks
+        self.history = history
+        self.current = {
+            name: {_shown(params) for params in itertools.product(*each.params)}
+            for name, each in benchmarks.items()
+        }
+        self.keys: dict[tuple[str, bytes], list[tuple[str, ...] | None]] = {}
+
+    def read(self, file: Path, machine: str) -> Commit:
+        """Read one file.
+
+        Raises
+        ------
+        ValueError
+            It is damaged, or of another version.
+        """
+        text = _json(file)
+        version = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get("version")
+        if version is None or version != b"%d" % RESULTS:
+            found = "no version" if version is None else f"version {bytes(version).decode()}"
+            raise ValueError(
+                f"has {found}, not {RESULTS}: `asv update` brings old files up to date"
+            )
+        content = _files.decode(text)
+        if content.params.get("machine") != machine:
+            raise ValueError(f"is of another machine, {content.params.get('machine')!r}")
+        missing = {"result", "params"} - set(content.result_columns)
+        if missing:
+            raise ValueError(f"has no column {', '.join(sorted(missing))}")
+        lost = _Lost()
+        columns = [name if name in COLUMNS else "" for name in content.result_columns]
+        for benchmark, row in content.results.items():
+            if benchmark not in self.benchmarks:
+                lost.add("no longer exist in benchmarks.json", benchmark)
+                continue
+            try:
+                self._row(machine, content.commit_hash, benchmark, dict(zip(columns, row)), lost)
+            except ValueError as error:
+                lost.add(f"cannot be read ({error})", benchmark)
+        self.history.problems += lost.problems(_name(file))
+        return Commit(content.commit_hash, content.date)
+
+    def _row(
+        self, machine: str, commit: str, benchmark: str, row: dict[str, msgspec.Raw], lost: _Lost
+    ) -> None:
+        null = msgspec.Raw(b"null")
+        wanted = self.benchmarks[benchmark]
+        version = _versions.decode(row.get("version", null))
+        if version is not None and version != wanted.version:
+            lost.add("are of another version of the benchmark", benchmark)
+            return
+        keys = self._keys(benchmark, row.get("params", null))
+        absent = [None] * len(keys)
+        values = _numbers.decode(row.get("result", null)) or absent
+        lows = _numbers.decode(row.get("stats_ci_99_a", null)) or absent
+        highs = _numbers.decode(row.get("stats_ci_99_b", null)) or absent
+        samples = _samples.decode(row.get("samples", null)) or absent
+        if not len(keys) == len(values) == len(lows) == len(highs) == len(samples):
+            raise ValueError("values and parameters differ in number")
+        timed = wanted.unit == "seconds"
+        found = self.history.measurements
+        for key, value, low, high, sample in zip(keys, values, lows, highs, samples):
+            if key is None:
+                lost.add("have parameters that the benchmark no longer has", benchmark)
+            elif value is None:
+                lost.add("failed", benchmark)
+            elif type(value) is str:
+                lost.add("were skipped, or are NaN", benchmark)
+            elif timed and (low is None or high is None):
+                lost.add("have no statistics", benchmark)
+            elif timed and value <= 0:  # type: ignore[operator]
+                lost.add("are no times: not above 0", benchmark)
+            else:
+                found.append(
+                    Measurement(
+                        *(machine, commit, benchmark, key, value),  # type: ignore[arg-type]
+                        None if low is None else float(low),
+                        None if high is None else float(high),
+                        tuple(sample) if sample else (),
+                    )
+                )
+
+    def _keys(self, benchmark: str, raw: msgspec.Raw) -> list[tuple[str, ...] | None]:
+        """Give the parameters of each value as shown; None for those no longer in use."""
+        key = (benchmark, bytes(raw))
+        if key not in self.keys:
+            shown = [_shown(params) for params in itertools.product(*(_params.decode(raw) or []))]
+            current = self.current[benchmark]
+            self.keys[key] = [params if params in current else None for params in shown]
+        return self.keys[key]
+
+
+class _Lost:
+    """Counts what is left out of one file, so that thousands of values are a few lines."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, Counter[str]] = {}
+
+    def add(self, reason: str, benchmark: str) -> None:
+        """Count one value."""
+        self.reasons.setdefault(reason, Counter())[benchmark] += 1
+
+    def problems(self, where: str) -> Iterator[Problem]:
+        """Give a line for each reason."""
+        for reason, counts in self.reasons.items():
+            names = sorted(counts)
+            listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" * (len(names) > 3))
+            yield Problem(where, f"{counts.total()} results {reason}: {listed}")
+
+
+def _shown(params: Sequence[str]) -> tuple[str, ...]:
+    """Give parameters as asv shows them."""
+    matches = ((QUOTED.match(text), text) for text in params)
+    return tuple(match[1] or match[2] if match else text for match, text in matches)
+
+
+def _json(file: Path) -> bytes:
+    text = file.read_bytes()
+    return NO_JSON.sub(rb'"\1"', text) if b"NaN" in text or b"Infinity" in text else text
+
+
+def _name(file: Path) -> str:
+    return f"{file.parent.name}/{file.name}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
+        return f"is no JSON, or cut short ({error})"
+    return str(error)
+
+
+@contextmanager
+def _no_gc() -> Iterator[None]:
+    """Spare the collector a million new tuples, in none of which there is a circle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
