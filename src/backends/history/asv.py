@@ -41,8 +41,11 @@ class _Benchmark(msgspec.Struct):
     version: str | int | None = None
 
 
+class _Head(msgspec.Struct):
+    version: int | None = None
+
+
 class _File(msgspec.Struct):
-    version: int
     commit_hash: str
     date: int
     params: dict[str, Any]
@@ -51,6 +54,7 @@ class _File(msgspec.Struct):
 
 
 # Of a whole file only what is asked for is made into objects: the rest stays bytes.
+_heads = msgspec.json.Decoder(_Head)
 _files = msgspec.json.Decoder(_File)
 _numbers = msgspec.json.Decoder(list[Number] | None)
 _samples = msgspec.json.Decoder(list[list[float] | None] | None)
@@ -197,12 +201,10 @@ class _Reader:
             It is damaged, or of another version.
         """
         text = _json(file)
-        version = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get("version")
-        if version is None or version != b"%d" % RESULTS:
-            found = "no version" if version is None else f"version {bytes(version).decode()}"
-            raise ValueError(
-                f"has {found}, not {RESULTS}: `asv update` brings old files up to date"
-            )
+        version = _heads.decode(text).version
+        if version != RESULTS:
+            found = "no version" if version is None else f"version {version}"
+            raise ValueError(f"has {found}, not {RESULTS} (`asv update` mends old ones)")
         content = _files.decode(text)
         if content.params.get("machine") != machine:
             raise ValueError(f"is of another machine, {content.params.get('machine')!r}")
@@ -250,12 +252,12 @@ class _Reader:
                 lost.add("were skipped, or are NaN", benchmark)
             elif timed and (low is None or high is None):
                 lost.add("have no statistics", benchmark)
-            elif timed and value <= 0:  # type: ignore[operator]
+            elif timed and value <= 0:
                 lost.add("are no times: not above 0", benchmark)
             else:
                 found.append(
                     Measurement(
-                        *(machine, commit, benchmark, key, value),  # type: ignore[arg-type]
+                        *(machine, commit, benchmark, key, value),
                         None if low is None else float(low),
                         None if high is None else float(high),
                         tuple(sample) if sample else (),
