@@ -7,11 +7,11 @@ few years make. A test compares the two.
 from __future__ import annotations
 
 import gc
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress, groupby, product, repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ __all__ = ["read"]
 REMEDY = "run `make asv`, or `asv run`, first"
 #: Versions of the files' form that are understood.
 RESULTS, BENCHMARKS, MACHINE = 2, 2, 1
-COLUMNS = {"result", "params", "version", "stats_ci_99_a", "stats_ci_99_b", "samples"}
 #: Python's json writes these numbers, which are not JSON: they are read as strings.
 NO_JSON = re.compile(rb"(?<=[\[ ,:])(NaN|-?Infinity)(?=[,\]}\s])")
 #: How asv shows a parameter: the text within quotes, or a class's name.
 QUOTED = re.compile(r"^(?:u?'(.*\S.*)'|<class '(.*\S.*)'>)$")
 
+NULL = msgspec.Raw(b"null")
 Number = float | str | None
 
 
@@ -43,11 +43,11 @@ class _Benchmark(msgspec.Struct):
 
 class _Head(msgspec.Struct):
     version: int | None = None
+    commit_hash: str = ""
+    date: int = 0
 
 
 class _File(msgspec.Struct):
-    commit_hash: str
-    date: int
     params: dict[str, Any]
     result_columns: list[str]
     results: dict[str, list[msgspec.Raw]]
@@ -99,7 +99,7 @@ def read(folder: Path, *, recent: int | None = None) -> History:
         for path in folders:
             if files[path]:
                 commits |= _machine(path, files[path], reader, recent)
-    history.commits = sorted(commits.values(), key=lambda commit: (commit.date, commit.hash))
+    history.commits = sorted(commits.values(), key=_age)
     return history
 
 
@@ -144,21 +144,43 @@ def _machine(
         return {}
     history.machines[name] = Machine(name, {key: str(value) for key, value in content.items()})
     commits: dict[str, Commit] = {}
-    kept: dict[Commit, tuple[int, int]] = {}
+    kept: dict[Commit, range] = {}
     for file in _one_environment(files, history):
         start = len(history.measurements)
         try:
-            commit = reader.read(file, name)
+            text = _json(file)
+            commit = _commit(text)
+            newer = (
+                recent is None
+                or len(kept) < recent
+                or any(_age(commit) > _age(each) for each in kept)
+            )
+            reader.read(file, text, (name, commit.hash), samples=newer and recent != 0)
         except (OSError, ValueError, RecursionError) as error:
             history.problems.append(Problem(_name(file), _reason(error)))
             continue
         commits[commit.hash] = commit
-        kept[commit] = (start, len(history.measurements))
-        if recent is not None and len(kept) > recent:
-            oldest = min(kept, key=lambda each: (each.date, each.hash))
-            for index in range(*kept.pop(oldest)):
-                history.measurements[index] = history.measurements[index]._replace(samples=())
+        if newer:
+            kept[commit] = range(start, len(history.measurements))
+            if recent is not None and len(kept) > recent:
+                for index in kept.pop(min(kept, key=_age)):
+                    history.measurements[index] = history.measurements[index]._replace(samples=())
     return commits
+
+
+def _age(commit: Commit) -> tuple[int, str]:
+    return commit.date, commit.hash
+
+
+def _commit(text: bytes) -> Commit:
+    """Give the commit that a file is about, if it is a file of results as we know them."""
+    head = _heads.decode(text)
+    if head.version != RESULTS:
+        found = "no version" if head.version is None else f"version {head.version}"
+        raise ValueError(f"has {found}, not {RESULTS} (`asv update` mends old ones)")
+    if not head.commit_hash:
+        raise ValueError("names no commit")
+    return Commit(head.commit_hash, head.date)
 
 
 def _one_environment(files: Sequence[Path], history: History) -> Iterator[Path]:
@@ -168,7 +190,7 @@ def _one_environment(files: Sequence[Path], history: History) -> Iterator[Path]:
     """
     count = Counter(_environment(file) for file in files)
     # Sorted by name, the files of a commit are neighbours.
-    for _, group in itertools.groupby(files, lambda file: file.name.partition("-")[0]):
+    for _, group in groupby(files, lambda file: file.name.partition("-")[0]):
         best, *others = sorted(group, key=lambda f: (count[_environment(f)], f.name), reverse=True)
         yield best
         for other in others:
@@ -187,91 +209,92 @@ class _Reader:
         self.benchmarks = benchmarks
         self.history = history
         self.current = {
-            name: {_shown(params) for params in itertools.product(*each.params)}
+            name: {_shown(params) for params in product(*each.params)}
             for name, each in benchmarks.items()
         }
         self.keys: dict[tuple[str, bytes], list[tuple[str, ...] | None]] = {}
 
-    def read(self, file: Path, machine: str) -> Commit:
-        """Read one file.
+    def read(self, file: Path, text: bytes, where: tuple[str, str], *, samples: bool) -> None:
+        """Read the content of one file, of a machine and a commit, with samples or without.
 
         Raises
         ------
         ValueError
-            It is damaged, or of another version.
+            It is damaged.
         """
-        text = _json(file)
-        version = _heads.decode(text).version
-        if version != RESULTS:
-            found = "no version" if version is None else f"version {version}"
-            raise ValueError(f"has {found}, not {RESULTS} (`asv update` mends old ones)")
         content = _files.decode(text)
-        if content.params.get("machine") != machine:
+        if content.params.get("machine") != where[0]:
             raise ValueError(f"is of another machine, {content.params.get('machine')!r}")
         missing = {"result", "params"} - set(content.result_columns)
         if missing:
             raise ValueError(f"has no column {', '.join(sorted(missing))}")
         lost = _Lost()
-        columns = [name if name in COLUMNS else "" for name in content.result_columns]
-        for benchmark, row in content.results.items():
+        for benchmark, cells in content.results.items():
             if benchmark not in self.benchmarks:
                 lost.add("no longer exist in benchmarks.json", benchmark)
                 continue
+            row = dict(zip(content.result_columns, cells))
+            if not samples:
+                row.pop("samples", None)
             try:
-                self._row(machine, content.commit_hash, benchmark, dict(zip(columns, row)), lost)
+                self._row((*where, benchmark), row, lost)
             except ValueError as error:
                 lost.add(f"cannot be read ({error})", benchmark)
         self.history.problems += lost.problems(_name(file))
-        return Commit(content.commit_hash, content.date)
 
-    def _row(
-        self, machine: str, commit: str, benchmark: str, row: dict[str, msgspec.Raw], lost: _Lost
-    ) -> None:
-        null = msgspec.Raw(b"null")
+    def _row(self, where: tuple[str, str, str], row: dict[str, msgspec.Raw], lost: _Lost) -> None:
+        benchmark = where[2]
         wanted = self.benchmarks[benchmark]
-        version = _versions.decode(row.get("version", null))
+        version = _versions.decode(row.get("version", NULL))
         if version is not None and version != wanted.version:
             lost.add("are of another version of the benchmark", benchmark)
             return
-        keys = self._keys(benchmark, row.get("params", null))
+        keys = self._keys(benchmark, row.get("params", NULL))
         absent = [None] * len(keys)
-        values = _numbers.decode(row.get("result", null)) or absent
-        lows = _numbers.decode(row.get("stats_ci_99_a", null)) or absent
-        highs = _numbers.decode(row.get("stats_ci_99_b", null)) or absent
-        samples = _samples.decode(row.get("samples", null)) or absent
+        values = _numbers.decode(row.get("result", NULL)) or absent
+        lows, highs = (
+            [float(end) if type(end) is str else end for end in _numbers.decode(cell) or absent]
+            for cell in (row.get("stats_ci_99_a", NULL), row.get("stats_ci_99_b", NULL))
+        )
+        samples = [
+            tuple(each or ()) for each in _samples.decode(row.get("samples", NULL)) or absent
+        ]
         if not len(keys) == len(values) == len(lows) == len(highs) == len(samples):
             raise ValueError("values and parameters differ in number")
         timed = wanted.unit == "seconds"
-        found = self.history.measurements
-        for key, value, low, high, sample in zip(keys, values, lows, highs, samples):
-            if key is None:
-                lost.add("have parameters that the benchmark no longer has", benchmark)
-            elif value is None:
-                lost.add("failed", benchmark)
-            elif type(value) is str:
-                lost.add("were skipped, or are NaN", benchmark)
-            elif timed and (low is None or high is None):
-                lost.add("have no statistics", benchmark)
-            elif timed and value <= 0:
-                lost.add("are no times: not above 0", benchmark)
-            else:
-                found.append(
-                    Measurement(
-                        *(machine, commit, benchmark, key, value),
-                        None if low is None else float(low),
-                        None if high is None else float(high),
-                        tuple(sample) if sample else (),
-                    )
-                )
+        good = [
+            key is not None
+            and type(value) is float
+            and not (timed and (low is None or high is None or value <= 0))
+            for key, value, low, high in zip(keys, values, lows, highs)
+        ]
+        # Without a loop in Python: there are millions.
+        columns = zip(*map(repeat, where), keys, values, lows, highs, samples)
+        self.history.measurements.extend(map(Measurement._make, compress(columns, good)))
+        if not all(good):
+            for key, value, low, high, well in zip(keys, values, lows, highs, good):
+                if not well:
+                    lost.add(_why(key, value, low is None or high is None), benchmark)
 
     def _keys(self, benchmark: str, raw: msgspec.Raw) -> list[tuple[str, ...] | None]:
         """Give the parameters of each value as shown; None for those no longer in use."""
         key = (benchmark, bytes(raw))
         if key not in self.keys:
-            shown = [_shown(params) for params in itertools.product(*(_params.decode(raw) or []))]
+            shown = [_shown(params) for params in product(*(_params.decode(raw) or []))]
             current = self.current[benchmark]
             self.keys[key] = [params if params in current else None for params in shown]
         return self.keys[key]
+
+
+def _why(key: tuple[str, ...] | None, value: Number, alone: bool) -> str:
+    """Say why a value is left out."""
+    if key is None:
+        return "have parameters that the benchmark no longer has"
+    if value is None:
+        return "failed"
+    if type(value) is str:
+        return "were skipped, or are NaN"
+    return "have no statistics" if alone else "are no times: not above 0"
 
 
 class _Lost:
