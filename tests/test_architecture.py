@@ -111,6 +111,8 @@ MAY_IMPORT = {
     "history": set(),
     "history.data": set(),
     "history.asv": {"history.data"},
+    "history.saved": {"history.data", "bench.record"},
+    "history.*": {"history.*"},
     "testing": {"testing.*"},
     "testing.*": {"backend", "kernel", "kernels", "blas", "errors", "testing.base"},
     "listing": {"backend", "catalogue", "config", "errors", "kernel", "kernels", "registry"},

@@ -70,8 +70,8 @@ def read(folder: Path, *, recent: int | None = None) -> History:
     folder : Path
         asv's ``results_dir``: benchmarks.json, and a folder for each machine.
     recent : int or None
-        Of how many commits of each machine, the newest, to keep samples; None: of all. Samples
-        are most of the memory: 1.5 million measurements with ten each need a gigabyte.
+        Of how many commits of each machine, the newest, to keep samples; None: of all. They are
+        most of the memory: without them, 1.5 million measurements need 350 MB.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def _machine(
                 or len(kept) < recent
                 or any(_age(commit) > _age(each) for each in kept)
             )
-            reader.read(file, text, (name, commit.hash), samples=newer and recent != 0)
+            reader.read(file, text, (name, commit.hash), samples=newer)
         except (OSError, ValueError, RecursionError) as error:
             history.problems.append(Problem(_name(file), _reason(error)))
             continue
