@@ -121,6 +121,7 @@ MAY_IMPORT = {
     "cli.app": {"cli.*"},
     "cli.run": {"accelerate", "accelerate.threads", "cli.counts", "errors"},
     "cli.counts": {"accelerate", "accelerate.ufuncs"},
+    "cli.history": {"bench.record", "cli.common", "errors", "files", "history.*", "sources"},
     "cli.*": {
         *BENCH,
         "explanation",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from backends import catalogue, files, kernels
 from backends.errors import ConfigError, suggest, users_level
 
-__all__ = ["FILE", "Layer", "environment", "file", "make_layer", "tuned"]
+__all__ = ["FILE", "Layer", "content_of_file", "environment", "file", "make_layer", "tuned"]
 
 #: Name of the file that chooses for the programs in its folder and below.
 FILE = "backends.toml"
@@ -133,10 +133,24 @@ def file() -> tuple[Layer, ...]:
     ConfigError
         A key or value has no meaning; the message names the file.
     """
+    source, content = content_of_file()
+    # What `backends check` asks for chooses no backend: it is read there.
+    settings = {key: value for key, value in content.items() if key != "check"}
+    return (make_layer(source, settings),) if source else ()
+
+
+def content_of_file() -> tuple[str, Mapping[str, Any]]:
+    """Give the path and the content of the nearest file with settings; both empty without one.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read.
+    """
     try:
         folder = os.getcwd()
     except OSError:  # The folder was deleted: there is no file in it.
-        return ()
+        return "", {}
     above = ""
     while folder != above:
         for name in (FILE, "pyproject.toml"):
@@ -161,9 +175,9 @@ def file() -> tuple[Layer, ...]:
                 content = tool["backends"]
                 if not isinstance(content, Mapping):
                     raise ConfigError(f"{path}: tool.backends must be a table, not {content!r}")
-            return (make_layer(path, content),)
+            return path, content
         folder, above = os.path.dirname(folder), folder
-    return ()
+    return "", {}
 
 
 def _parse(text: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backends.cli import bench, choose, run, tune
+from backends.cli import bench, choose, history, run, tune
 
 __all__ = ["app"]
 
@@ -24,6 +24,9 @@ app.command("explain")(choose.explain_command)
 app.command("bench")(bench.bench_command)
 app.command("report")(bench.report_command)
 app.command("tune")(tune.tune_command)
+app.command("compare")(history.compare_command)
+app.command("check")(history.check_command)
+app.command("export")(history.export_command)
 
 
 # run.main reads its arguments, --help too: typer would take from them what is the program's.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from backends.history import asv, saved
+from backends.history import saved
 from backends.history.data import History, HistoryError, Measurement
 from backends.history.ratios import Ratio, Row, geometric_mean, ratio, rows
 
@@ -69,15 +69,15 @@ class Compared(NamedTuple):
         )
 
 
-def side(name: str, results: Path) -> Side:
+def side(name: str, results: Callable[[], History]) -> Side:
     """Find what the user means: a file of ``backends bench``, a machine, or a commit.
 
     Parameters
     ----------
     name : str
         Path of a file; a machine's name, or part of it; the beginning of a commit's hash.
-    results : Path
-        asv's folder, in which machines and commits are.
+    results : callable
+        Gives the history in which machines and commits are; not called for a file.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def side(name: str, results: Path) -> Side:
     file = Path(name)
     if file.is_file():
         return Side(file.name, saved.read(file))
-    history = asv.read(results)
+    history = results()
     machines = [each for each in history.machines if name.casefold() in each.casefold()]
     if name in machines:
         machines = [name]
@@ -112,6 +112,8 @@ def compare(first: Side, second: Side) -> Compared:
     HistoryError
         They have nothing in common.
     """
+    if first == second:
+        raise HistoryError(f"both sides are {first.name}: give another machine, commit or file")
     one, two = _runs(first), _runs(second)
     where = _pairs(first, one, second, two)
     found = [

@@ -1,0 +1,212 @@
+"""``compare``, ``check`` and ``export``: what was measured over commits and machines."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from backends import files, sources
+from backends.cli.common import INVALID, console, errors, note
+from backends.errors import ConfigError, UnknownNameError, suggest
+from backends.history import asv, compare, export, gate
+from backends.history.compare import Compared
+from backends.history.data import History, HistoryError
+from backends.history.gate import Checked, Rule
+from backends.history.ratios import Ratio
+
+__all__ = ["check_command", "compare_command", "export_command"]
+
+Results = Annotated[Path, typer.Argument(help="asv's folder of results.")]
+MachineOption = Annotated[
+    str | None, typer.Option("--machine", "-m", help="Name of a machine, or a part of it.")
+]
+
+
+def compare_command(
+    first: Annotated[str, typer.Argument(help="A machine, a commit, or a saved bench file.")],
+    second: Annotated[str, typer.Argument(help="What is compared with it: the same.")],
+    results: Annotated[Path, typer.Option(help="asv's folder of results.")] = Path("results"),
+) -> None:
+    """Compare two machines, commits or saved benches, row by row.
+
+    Examples: `backends compare EPYC i7`, `backends compare 1a2b3c4d HEAD`,
+    `backends compare before.json after.json`.
+    """
+    with errors():
+        history = cache(partial(asv.read, results))
+        sides = [compare.side(_hash(name), history) for name in (first, second)]
+        found = compare.compare(*sides)
+    _note_problems({id(each.history): each.history for each in sides}.values())
+    _show_compared(found)
+
+
+def check_command(
+    results: Results = Path("results"),
+    against: Annotated[
+        str, typer.Option(help="The commit that the newest one is compared with.")
+    ] = "main",
+    machine: MachineOption = None,
+) -> None:
+    """Look for kernels that have become slower, or lost a speedup; exit status 1 if there are any.
+
+    What is allowed, and the speedups that are asked for, are in backends.toml, `[[check]]`.
+
+    Example: `backends check results --against main`.
+    """
+    with errors():
+        rules = _rules()
+        history = asv.read(results)
+        commit = _commit(history, against)
+        found = gate.check(history, commit, machine=_machine(history, machine), rules=rules)
+    _note_problems([history])
+    _show_checked(found)
+    if found.findings:
+        raise typer.Exit(INVALID)
+
+
+def export_command(
+    results: Results = Path("results"),
+    form: Annotated[
+        str, typer.Option("--format", "-f", help=f"One of {', '.join(export.FORMATS)}.")
+    ] = "markdown",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File; the terminal if none.")
+    ] = None,
+    machine: MachineOption = None,
+    commit: Annotated[str | None, typer.Option(help="The newest if none.")] = None,
+) -> None:
+    """Give the results of a commit on a machine in a form that other tools read.
+
+    Example: `backends export results --format github-action-benchmark -o output.json`.
+    """
+    with errors():
+        if form not in export.FORMATS:
+            raise UnknownNameError(suggest(form, export.FORMATS, what="format"))
+        history = asv.read(results)
+        chosen = None if commit is None else _commit(history, commit)
+        text = export.export(history, form, machine=_machine(history, machine), commit=chosen)
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            files.write_whole(output, text.encode())
+    _note_problems([history])
+
+
+def _rules() -> list[Rule]:
+    """Read ``[[check]]`` of the nearest file with settings.
+
+    Raises
+    ------
+    ConfigError
+        A rule has no meaning.
+    """
+    source, content = sources.content_of_file()
+    try:
+        return msgspec.convert(content.get("check", []), list[Rule])
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: [[check]]: {error}") from None
+
+
+def _machine(history: History, name: str | None) -> str | None:
+    if name is None or name in history.machines:
+        return name
+    found = [each for each in history.machines if name.casefold() in each.casefold()]
+    if len(found) != 1:
+        raise UnknownNameError(suggest(name, history.machines, what="machine in the results"))
+    return found[0]
+
+
+def _commit(history: History, name: str) -> str:
+    """Give the hash of a commit that was measured."""
+    wanted = _hash(name)
+    found = [each.hash for each in history.commits if each.hash.startswith(wanted)]
+    if len(found) != 1:
+        known = ", ".join(each.hash[:8] for each in history.commits[-5:])
+        raise HistoryError(
+            f"there are no results of {name} ({wanted[:8]}), but of {known}: "
+            f"run `asv run {name}^!`, or name one of these"
+        )
+    return found[0]
+
+
+def _hash(name: str) -> str:
+    """Let git say what "main" or "HEAD" is; what it does not know stays as it is."""
+    if Path(name).is_file():
+        return name
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:  # There is no git.
+        return name
+    return asked.stdout.strip() or name
+
+
+def _note_problems(histories: Iterable[History]) -> None:
+    problems = [problem for history in histories for problem in history.problems]
+    for problem in problems[:5]:
+        note(f"left out: {problem.where}: {problem.reason}")
+    if len(problems) > 5:
+        note(f"left out: {len(problems) - 5} more; `backends export --format json` lists all")
+
+
+def _show_compared(found: Compared) -> None:
+    out = console()
+    table = _table(f"How many times faster {found.second} is than {found.first}")
+    for column in ("kernel", "backend", "dtype", "size", "times", "99% interval", "verdict"):
+        table.add_column(column, justify="right" if column in ("size", "times") else "left")
+    for _, row, ratio in sorted(found.rows, key=lambda each: (each[0], each[1])):
+        table.add_row(*row, *_words(ratio), ratio.verdict)
+    for backend, ratio in found.backends.items():
+        table.add_row("all", backend, "", "", *_words(ratio), ratio.verdict, style="bold")
+    out.print(table)
+    for one, two in found.where:
+        out.print(
+            f"{one[0]}, {one[1][:8]}, against {two[0]}, {two[1][:8]}", markup=False, soft_wrap=True
+        )
+    out.print(found.sentence, markup=False, soft_wrap=True)
+
+
+def _show_checked(found: Checked) -> None:
+    out = console()
+    what = f"{found.commit[:8]} against {found.against[:8]}"
+    if found.findings:
+        table = _table(f"{what}: {len(found.findings)} findings in {found.compared} rows")
+        for column in ("kernel", "backend", "dtype", "size", "finding", "times", "99% interval"):
+            table.add_column(column, justify="right" if column in ("size", "times") else "left")
+        for column in ("at least", "machine"):
+            table.add_column(column)
+        for each in found.findings:
+            times = _words(each.ratio)
+            table.add_row(*each.row, each.kind, *times, f"{each.limit:.2f}", each.machine)
+        out.print(table)
+    else:
+        out.print(f"{what}: nothing slower in {found.compared} rows", markup=False)
+    for machine, drift in found.drift.items():
+        note(
+            f"{machine}: all rows are {abs(drift):.0%} {'slower' if drift > 0 else 'faster'}: the "
+            "machine, or what all kernels share; rows are judged beside that"
+        )
+    if found.gone:
+        note(f"{len(found.gone)} rows were measured before and are not now")
+    for rule in found.unmatched:
+        asked = {key: value for key, value in msgspec.structs.asdict(rule).items() if value}
+        note(f"[[check]] {asked}: there is no such row in these results")
+
+
+def _table(title: str) -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, title=title, title_justify="left")
+
+
+def _words(ratio: Ratio) -> tuple[str, str]:
+    return f"{ratio.value:.2f}", f"{ratio.low:.2f} to {ratio.high:.2f}"
