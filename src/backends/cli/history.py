@@ -19,7 +19,7 @@ from backends.history import asv, compare, export, gate
 from backends.history.compare import Compared
 from backends.history.data import History, HistoryError
 from backends.history.gate import Checked, Rule
-from backends.history.ratios import Ratio
+from backends.history.ratios import BASELINE, Ratio
 
 __all__ = ["check_command", "compare_command", "export_command"]
 
@@ -49,9 +49,8 @@ def compare_command(
 
 def check_command(
     results: Results = Path("results"),
-    against: Annotated[
-        str, typer.Option(help="The commit that the newest one is compared with.")
-    ] = "main",
+    *,
+    against: Annotated[str, typer.Option(help="The commit that the newest is compared with.")],
     machine: MachineOption = None,
 ) -> None:
     """Look for kernels that have become slower, or lost a speedup; exit status 1 if there are any.
@@ -153,11 +152,16 @@ def _hash(name: str) -> str:
 
 
 def _note_problems(histories: Iterable[History]) -> None:
-    problems = [problem for history in histories for problem in history.problems]
-    for problem in problems[:5]:
-        note(f"left out: {problem.where}: {problem.reason}")
-    if len(problems) > 5:
-        note(f"left out: {len(problems) - 5} more; `backends export --format json` lists all")
+    """Name what was left out: the same in many files on one line."""
+    places: dict[str, list[str]] = {}
+    for history in histories:
+        for problem in history.problems:
+            places.setdefault(problem.reason, []).append(problem.where)
+    for reason, where in list(places.items())[:5]:
+        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
+        note(f"left out of {where[0]}{more}: {reason}")
+    if len(places) > 5:
+        note(f"{len(places) - 5} more reasons; `backends export --format json` lists all")
 
 
 def _show_compared(found: Compared) -> None:
@@ -180,18 +184,24 @@ def _show_compared(found: Compared) -> None:
 def _show_checked(found: Checked) -> None:
     out = console()
     what = f"{found.commit[:8]} against {found.against[:8]}"
-    if found.findings:
-        table = _table(f"{what}: {len(found.findings)} findings in {found.compared} rows")
+    if not found.findings:
+        out.print(f"{what}: nothing slower in {found.compared} rows", markup=False)
+    for machine in dict.fromkeys(each.machine for each in found.findings):
+        table = _table(f"{what} on {machine}")
         for column in ("kernel", "backend", "dtype", "size", "finding", "times", "99% interval"):
             table.add_column(column, justify="right" if column in ("size", "times") else "left")
-        for column in ("at least", "machine"):
-            table.add_column(column)
+        table.add_column("at least", justify="right")
         for each in found.findings:
-            times = _words(each.ratio)
-            table.add_row(*each.row, each.kind, *times, f"{each.limit:.2f}", each.machine)
+            if each.machine == machine:
+                times = _words(each.ratio)
+                table.add_row(*each.row, each.kind, *times, f"{each.limit:.2f}")
         out.print(table)
-    else:
-        out.print(f"{what}: nothing slower in {found.compared} rows", markup=False)
+    if found.findings:
+        out.print(
+            f"{len(found.findings)} findings in {found.compared} rows. Times: the old speed for "
+            f'"slower", else {BASELINE}\'s.',
+            soft_wrap=True,
+        )
     for machine, drift in found.drift.items():
         note(
             f"{machine}: all rows are {abs(drift):.0%} {'slower' if drift > 0 else 'faster'}: the "

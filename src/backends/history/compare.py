@@ -58,14 +58,14 @@ class Compared(NamedTuple):
             for verdict in ("faster", "slower", "same", "unclear")
             if counts[verdict]
         )
-        bests = "; ".join(
-            f"{name}'s best backend is {best.most_common(1)[0][0]}, the fastest in "
-            f"{best.most_common(1)[0][1]} of {best.total()} cases"
+        bests = ", ".join(
+            f"of {name} {best.most_common(1)[0][0]} ({best.most_common(1)[0][1]} of {best.total()})"
             for name, best in zip((self.first, self.second), self.best)
         )
         return (
             f"{self.second} is {times} on average ({self.mean.low:.2f} to {self.mean.high:.2f}, "
-            f"geometric mean of {len(self.rows)} rows): {listed}. {bests}."
+            f"geometric mean of {len(self.rows)} rows): {listed}. "
+            f"Most often the fastest backend: {bests}."
         )
 
 

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends.history import asv, gate
+from backends.history.data import HistoryError
+from backends.history.gate import Rule
+
+sys.path.insert(0, str(Path(__file__).parent))
+from synthetic import Suite, commit_hash, machine_name, write
+
+SUITE = Suite(kernels=("sin", "exp", "erf", "log", "tan"))
+
+
+def checked(folder, slow=None, *, rules=(), commits=2, suite=SUITE, **how):
+    """Write some commits, of which the last is the new one, and check it against that before."""
+    write(folder, suite, commits=commits, machines=1, slow=slow, **{"samples": 20, **how})
+    return gate.check(asv.read(folder), commit_hash(commits - 2), rules=rules)
+
+
+def planted(factor, *, backend="openmp", since=1):
+    def slow(commit, kernel, name, size):
+        here = commit >= since and kernel == "sin" and name == backend and size == 1_000_000
+        return factor if here else 1.0
+
+    return slow
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_same_code_again_raises_no_alarm(tmp_path, seed):
+    found = checked(tmp_path, seed=seed, noise=0.02, spread=0.015)
+    assert found.findings == []
+    assert found.compared == 5 * 3 * 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("backend", ["numpy", "openmp"])
+def test_a_fifth_slower_is_found_and_nothing_else(tmp_path, seed, backend):
+    found = checked(tmp_path, planted(1.2, backend=backend), seed=seed)
+    slower = [each for each in found.findings if each.kind == "slower"]
+    assert [(each.row.kernel, each.row.backend, each.row.size) for each in slower] == [
+        ("sin", backend, "1000000")
+    ]
+    assert slower[0].ratio.value == pytest.approx(1 / 1.2, rel=0.06)
+    assert found.findings == slower
+
+
+def test_faster_is_no_finding(tmp_path):
+    assert checked(tmp_path, planted(0.5)).findings == []
+
+
+def test_what_its_interval_leaves_open_is_no_finding(tmp_path):
+    quiet = checked(tmp_path / "quiet", planted(1.3), noise=0.01)
+    loud = checked(tmp_path / "loud", planted(1.3), noise=0.5)
+    assert [len(quiet.findings), len(loud.findings)] == [1, 0]
+
+
+def test_a_slow_machine_is_not_a_slow_kernel(tmp_path):
+    found = checked(tmp_path, lambda commit, *_: 1.3 if commit == 1 else 1.0)
+    assert found.findings == []
+    assert found.drift == {machine_name(0): pytest.approx(0.3, abs=0.05)}
+
+
+def test_a_slow_machine_hides_no_slow_kernel(tmp_path):
+    one = planted(1.25)
+    found = checked(tmp_path, lambda commit, *row: one(commit, *row) * (1.3 if commit else 1.0))
+    assert [each.row.kernel for each in found.findings] == ["sin"]
+
+
+def test_a_whole_backend_that_is_slower_is_found(tmp_path):
+    found = checked(tmp_path, lambda commit, _, name, __: 1.3 if commit and name == "openmp" else 1)
+    assert {each.row.backend for each in found.findings} == {"openmp"}
+    assert len(found.findings) == 10
+
+
+def test_a_row_that_always_jumped_raises_no_alarm(tmp_path):
+    def jumps(commit, kernel, name, size):
+        return 1.3 if commit % 2 and (kernel, name, size) == ("sin", "openmp", 1_000) else 1.0
+
+    assert len(checked(tmp_path / "new", jumps, commits=2).findings) == 1
+    assert checked(tmp_path / "old", jumps, commits=14).findings == []
+
+
+def test_a_lost_speedup_is_found_though_nothing_is_slower(tmp_path):
+    # NumPy is suddenly four times as fast, and openmp is not worth while any more.
+    found = checked(tmp_path, planted(0.25, backend="numpy"))
+    assert {(each.kind, each.row.backend) for each in found.findings} == {
+        ("lost speedup", "openmp"),
+        ("lost speedup", "threads"),
+    }
+
+
+def test_rules_allow_more_or_less_and_the_last_counts(tmp_path):
+    slow = planted(1.2)
+    loose = [Rule(kernel="sin", slower=0.5)]
+    assert checked(tmp_path / "loose", slow, rules=loose).findings == []
+    strict = [*loose, Rule(kernel="sin", backend="openmp", slower=0.0)]
+    assert len(checked(tmp_path / "strict", slow, rules=strict).findings) == 1
+
+
+def test_rules_ask_for_speedups_by_row_and_cores(tmp_path):
+    rules = [
+        Rule(kernel="sin", backend="openmp", size=1e6, cores=2, speedup=1.5),
+        Rule(kernel="exp", backend="threads", size=1_000_000, speedup=2.5),
+        Rule(kernel="exp", backend="openmp", cores=64, speedup=50.0),
+    ]
+    found = checked(tmp_path, rules=rules)
+    (below,) = found.findings
+    assert (below.kind, below.row.kernel, below.row.backend) == ("below", "exp", "threads")
+    assert below.ratio.value == pytest.approx(1.8, rel=0.1)
+    assert found.unmatched == rules[2:]  # a rule that is for nothing is said to be so
+
+
+def test_what_is_measured_no_more_is_counted(tmp_path):
+    write(tmp_path, SUITE, machines=1, commits=[0])
+    write(tmp_path, Suite(kernels=SUITE.kernels, absent=("openmp",)), machines=1, commits=[1])
+    found = gate.check(asv.read(tmp_path), commit_hash(0))
+    assert len(found.gone) == 10
+    assert {row.backend for _, row in found.gone} == {"openmp"}
+
+
+def test_nothing_to_compare_is_said(tmp_path):
+    write(tmp_path, SUITE, machines=1, commits=2)
+    history = asv.read(tmp_path)
+    for commit in (commit_hash(1), "unknown"):
+        with pytest.raises(HistoryError, match="asv run"):
+            gate.check(history, commit)
+    with pytest.raises(HistoryError, match="asv run"):
+        gate.check(history, commit_hash(0), machine="no such machine")

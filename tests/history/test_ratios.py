@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.history.data import AXES, History, Measurement
+from backends.history.ratios import Row, geometric_mean, judge, ratio, speedups
+
+TIMES = st.lists(st.floats(1e-7, 10), min_size=6, max_size=20)
+
+
+def measured(samples, *, backend="numpy", machine="m", with_samples=True) -> Measurement:
+    """Make what asv would have saved, its interval taken as the samples' range."""
+    return Measurement(
+        *(machine, "c", "elementwise.track_sin", (backend, "float64", "1000")),
+        *(float(np.median(samples)), min(samples), max(samples)),
+        tuple(samples) if with_samples else (),
+    )
+
+
+def noisy(rng, count, factor=1.0):
+    """Samples as of a real machine: one in ten is disturbed, which only makes it longer."""
+    disturbed = (rng.random(count) < 0.1) * rng.exponential(0.2, count)
+    return factor * np.exp(0.02 * rng.standard_normal(count)) * (1 + disturbed)
+
+
+@given(TIMES, TIMES, st.booleans())
+def test_the_other_way_round_is_the_inverse(one, two, with_samples):
+    a, b = (measured(times, with_samples=with_samples) for times in (one, two))
+    there, back = ratio(a, b), ratio(b, a)
+    assert there.value == a.value / b.value or math.isclose(there.value, a.value / b.value)
+    assert there.low <= there.value <= there.high
+    assert math.isclose(there.value, 1 / back.value)
+    assert math.isclose(there.low, 1 / back.high, rel_tol=1e-9)
+    opposite = {"faster": "slower", "slower": "faster"}
+    assert back.verdict == opposite.get(there.verdict, there.verdict)
+
+
+@pytest.mark.parametrize("with_samples", [True, False])
+def test_the_interval_holds_the_truth(with_samples):
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(500):
+        one, two = (measured(noisy(rng, 10), with_samples=with_samples) for _ in range(2))
+        found = ratio(one, two)
+        held += found.low <= 1 <= found.high
+    assert held >= 0.975 * 500
+
+
+def test_samples_tell_more_than_intervals():
+    rng = np.random.default_rng(0)
+    one, two = noisy(rng, 20), noisy(rng, 20)
+    narrow = ratio(measured(one), measured(two))
+    wide = ratio(measured(one, with_samples=False), measured(two, with_samples=False))
+    assert narrow.high / narrow.low < wide.high / wide.low
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "verdict"),
+    [
+        (1.2, 1.1, "faster"),
+        (1.2, 1.3, "unclear"),
+        (1.04, 1.01, "same"),
+        (1.04, 1.2, "unclear"),
+        (1 / 1.04, 1.01, "same"),
+        (1 / 1.2, 1.1, "slower"),
+        (1 / 1.2, 1.3, "unclear"),
+        (1.2, math.inf, "unclear"),
+    ],
+)
+def test_verdict_needs_an_interval_without_1_and_more_than_the_floor(value, half, verdict):
+    assert judge(math.log(value), math.log(half), math.log(half), 0.05).verdict == verdict
+
+
+@pytest.mark.parametrize("end", [None, math.inf, -math.inf, 0.0])
+def test_without_an_interval_nothing_is_clear(end):
+    one = measured([1.0] * 6, with_samples=False)._replace(high=end, low=end)
+    found = ratio(one, measured([0.5] * 6, with_samples=False))
+    assert found == (2.0, 0.0, math.inf, "unclear")
+
+
+def test_so_few_samples_are_no_interval():
+    assert ratio(measured([2.0, 2.1]), measured([1.0, 1.1])).verdict == "unclear"
+
+
+def test_geometric_mean():
+    two, half = (ratio(measured([x] * 20), measured([1.0] * 20)) for x in (2.0, 0.5))
+    assert geometric_mean([two, half]).value == pytest.approx(1)
+    assert geometric_mean([two, two]).verdict == "faster"
+
+
+def test_speedups_compare_with_numpy_on_the_same_machine():
+    history = History(param_names={"elementwise.track_sin": AXES, "package.peakmem": ()})
+    history.measurements = [
+        measured([2.0] * 20),
+        measured([1.0] * 20, backend="openmp"),
+        measured([1.0] * 20, backend="openmp", machine="without numpy"),
+        Measurement("m", "c", "package.peakmem", (), 1e8, None, None, ()),
+    ]
+    (found,) = speedups(history, history.measurements)
+    assert found.row == Row("sin", "openmp", "float64", "1000")
+    assert (found.machine, found.ratio) == ("m", (2.0, 2.0, 2.0, "faster"))
