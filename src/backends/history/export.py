@@ -45,11 +45,10 @@ def export(history: History, form: str, *, machine: str | None, commit: str | No
         if machine in (None, each.machine) and commit in (None, each.commit)
     }
     names = sorted({name for name, _ in runs})
-    if len(names) != 1:
-        what = (
-            f"of several machines: give --machine, one of {', '.join(names)}" if names else "none"
-        )
-        raise HistoryError(f"results to be exported: {what}")
+    if len(names) > 1:
+        raise HistoryError(f"there are several machines: give --machine {' or '.join(names)}")
+    if not names:
+        raise HistoryError("there are no results of this machine and commit: run `asv run` for it")
     run = max(runs, key=lambda each: order[each[1]])
     chosen = [each for each in history.measurements if (each.machine, each.commit) == run]
     about = history.machines[run[0]]
