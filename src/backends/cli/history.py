@@ -50,20 +50,24 @@ def compare_command(
 def check_command(
     results: Results = Path("results"),
     *,
-    against: Annotated[str, typer.Option(help="The commit that the newest is compared with.")],
+    against: Annotated[str, typer.Option(help="The commit that HEAD is compared with.")],
     machine: MachineOption = None,
 ) -> None:
     """Look for kernels that have become slower, or lost a speedup; exit status 1 if there are any.
 
-    What is allowed, and the speedups that are asked for, are in backends.toml, `[[check]]`.
+    HEAD is checked if it was measured, else the newest commit that was. What is allowed, and the
+    speedups that are asked for, are in backends.toml, `[[check]]`.
 
     Example: `backends check results --against main`.
     """
     with errors():
         rules = _rules()
         history = asv.read(results)
-        commit = _commit(history, against)
-        found = gate.check(history, commit, machine=_machine(history, machine), rules=rules)
+        old, head = _commit(history, against), _hash("HEAD")
+        # Not the newest, which may be another branch's, if this one's is there.
+        new = head if head != old and head in {each.hash for each in history.commits} else None
+        where = _machine(history, machine)
+        found = gate.check(history, old, commit=new, machine=where, rules=rules)
     _note_problems([history])
     _show_checked(found)
     if found.findings:

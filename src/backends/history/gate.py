@@ -115,14 +115,21 @@ class Checked(NamedTuple):
 
 
 def check(
-    history: History, against: str, *, machine: str | None = None, rules: Sequence[Rule] = ()
+    history: History,
+    against: str,
+    *,
+    commit: str | None = None,
+    machine: str | None = None,
+    rules: Sequence[Rule] = (),
 ) -> Checked:
-    """Compare the newest commit with another, on each machine that has measured both.
+    """Compare a commit with another, on each machine that has measured both.
 
     Parameters
     ----------
     against : str
         The hash of a commit in the results, whole.
+    commit : str or None
+        That of the one to be checked; None for the newest of these machines.
     machine : str or None
         Its name; None for all.
 
@@ -137,13 +144,13 @@ def check(
             runs[each.machine][each.commit][row] = each
     order = {commit.hash: index for index, commit in enumerate(history.commits)}
     both = {name: run for name, run in runs.items() if against in run}
-    head = max(
-        (commit for run in both.values() for commit in run), key=order.__getitem__, default=""
-    )
+    measured = {each for run in both.values() for each in run}
+    head = commit or max(measured, key=lambda each: order[each], default="")
     both = {name: run for name, run in both.items() if head in run}
     if not both or head == against:
+        other = commit[:8] if commit else "a newer commit"
         raise HistoryError(
-            f"there are no results of both {against[:8]} and a newer commit on "
+            f"there are no results of both {against[:8]} and {other} on "
             f"{machine or 'any one machine'}: run `asv run {against[:8]}^!` and `asv run HEAD^!`"
         )
     found = Checked(head, against, [], 0, [], {}, [])
