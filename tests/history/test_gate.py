@@ -84,6 +84,14 @@ def test_a_row_that_always_jumped_raises_no_alarm(tmp_path):
     assert checked(tmp_path / "old", jumps, commits=14).findings == []
 
 
+def test_of_few_rows_the_samples_tell_how_loud_the_machine_is(tmp_path):
+    few = Suite(kernels=("sin",))
+    loud = {"noise": 0.15, "spread": 0.15}
+    for seed in range(20):
+        assert checked(tmp_path / f"{seed}", suite=few, seed=seed, **loud).findings == []
+    assert len(checked(tmp_path / "quiet", planted(1.2), suite=few).findings) == 1
+
+
 def test_a_lost_speedup_is_found_though_nothing_is_slower(tmp_path):
     # NumPy is suddenly four times as fast, and openmp is not worth while any more.
     found = checked(tmp_path, planted(0.25, backend="numpy"))
