@@ -1,7 +1,7 @@
 """Read a folder of asv's results (files of version 2, as asv 0.4 and later write them).
 
-Not with its own reader: asv is no dependency, and takes half a minute to load the 5,000 files that a
-few years make, before it looks at a number. A test compares the two.
+Not with its own reader: asv is no dependency, and takes half a minute to load the 5,000 files that
+a few years make, before it looks at a number. A test compares the two.
 """
 
 from __future__ import annotations
