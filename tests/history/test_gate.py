@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backends.history import asv, gate
@@ -82,6 +83,17 @@ def test_a_row_that_always_jumped_raises_no_alarm(tmp_path):
 
     assert len(checked(tmp_path / "new", jumps, commits=2).findings) == 1
     assert checked(tmp_path / "old", jumps, commits=14).findings == []
+
+
+def test_short_calls_of_threads_may_jump_more_than_others(tmp_path):
+    kernels = tuple("abcdefghijklmnopqrst")
+    rng = np.random.default_rng(0)
+    jumps = {(commit, kernel): rng.lognormal(0, 0.15) for commit in (0, 1) for kernel in kernels}
+
+    def slow(commit, kernel, backend, size):
+        return jumps[commit, kernel] if (backend, size) == ("threads", 1_000) else 1.0
+
+    assert checked(tmp_path, slow, suite=Suite(kernels=kernels)).findings == []
 
 
 def test_of_few_rows_the_samples_tell_how_loud_the_machine_is(tmp_path):
