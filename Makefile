@@ -5,7 +5,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 export PATH := $(abspath $(BIN))$(if $(filter Windows_NT,$(OS)),;,:)$(PATH)
 
-SOURCES := $(wildcard src/backends/*.py src/backends/*/*.py src/backends/py.typed \
+SOURCES := $(wildcard src/backends/*.py src/backends/*/*.py src/backends/*/static/* src/backends/py.typed \
     src/backends/_openmp/*.[ch] src/backends/_openmp/meson.build)
 # The optional backends that a machine without a GPU can have; MKL's wheels are for x86-64.
 COMMA := ,

@@ -113,6 +113,8 @@ MAY_IMPORT = {
     "history.asv": {"history.data", "history.asv_file"},
     "history.asv_file": {"history.data"},
     "history.saved": {"history.data", "bench.record"},
+    "history.drawing": {"files", "history.*"},
+    "history.rooflines": {"errors", "history.*", "kernels"},
     "history.*": {"history.*"},
     "testing": {"testing.*"},
     "testing.*": {"backend", "kernel", "kernels", "blas", "errors", "testing.base"},
@@ -132,7 +134,9 @@ MAY_IMPORT = {
         "bench.*",
         "cli.check",
         "cli.common",
+        "cli.bench",
         "files",
+        "history.*",
     },
     "": {
         "accelerate",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backends.cli import bench, choose, history, run, tune
+from backends.cli import bench, choose, history, page, run, tune
 
 __all__ = ["app"]
 
@@ -22,7 +22,7 @@ app = typer.Typer(
 app.command("list")(choose.list_command)
 app.command("explain")(choose.explain_command)
 app.command("bench")(bench.bench_command)
-app.command("report")(bench.report_command)
+app.command("report")(page.report_command)
 app.command("tune")(tune.tune_command)
 app.command("compare")(history.compare_command)
 app.command("check")(history.check_command)

@@ -1,4 +1,4 @@
-"""The commands ``bench`` and ``report``: how fast each kernel is, now and when last measured."""
+"""The command ``bench``: how fast each kernel is on each backend."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from backends.cli.common import (
 )
 from backends.errors import BackendUnavailableError, UnknownNameError, suggest
 
-__all__ = ["bench_command", "report_command"]
+__all__ = ["DeviceOnly", "bench_command"]
 
 #: The default of `--time`: starting, ending and the least rounds of slow kernels come on top of it,
 #: and the whole is to be over within a minute.
@@ -155,21 +155,6 @@ def bench_command(
         raise typer.Exit(INTERRUPTED)
     if any(r.status in ("invalid", "failed") for row in done.rows for r in row.results):
         raise typer.Exit(INVALID)
-
-
-def report_command(
-    file: Annotated[
-        Path | None, typer.Argument(help="A file saved by `backends bench`; the newest if none.")
-    ] = None,
-    device_only: DeviceOnly = False,
-) -> None:
-    """Print the tables of a saved bench again.
-
-    Examples: `backends report`, `backends report results.json --device-only`.
-    """
-    with errors():
-        saved = record.read(file or record.latest())
-    report.show(saved, console(), device_only=device_only)
 
 
 @dataclass

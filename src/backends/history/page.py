@@ -1,0 +1,218 @@
+"""The report as one HTML file: figures, filters and tables, and nothing that would be fetched."""
+
+from __future__ import annotations
+
+import base64
+import html
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from string import Template
+from types import TracebackType
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+
+from backends.history import figures
+from backends.history.data import Machine, Problem
+from backends.history.findings import Findings
+from backends.history.ratios import BASELINE
+from backends.history.series import Table
+
+__all__ = ["Bundle", "page"]
+
+#: Problems that are listed one by one; the others are in the files beside the page.
+MOST_PROBLEMS = 200
+#: Prints Vega, Vega-Lite and Vega-Embed as one script.
+PRINT_BUNDLE = """
+import sys, vl_convert
+sys.stdout.buffer.write(vl_convert.javascript_bundle(vl_version="VERSION").encode())
+"""
+
+
+class Bundle:
+    """Vega's script, which a process of its own makes while results are read.
+
+    It takes seconds and 150 MB, during which no other thread of a process could run.
+
+    Raises
+    ------
+    HistoryError
+        Altair or vl-convert is not installed; the message has the command.
+    """
+
+    def __enter__(self) -> Bundle:
+        program = PRINT_BUNDLE.replace("VERSION", figures.vega_lite_version())
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # a pipe would fill, and stop it
+        self._process = subprocess.Popen([sys.executable, "-c", program], stdout=self._output)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._process.kill()
+        self._process.wait()
+        self._output.close()
+
+    def read(self) -> str:
+        """Wait for the script."""
+        if self._process.wait():
+            raise RuntimeError("vl-convert could not make Vega's script; its error is above")
+        self._output.seek(0)
+        return self._output.read().decode()
+
+
+def page(findings: Findings, bundle: str, title: str) -> str:
+    """Give the page.
+
+    Parameters
+    ----------
+    findings : Findings
+        What it shows.
+    bundle : str
+        Vega's script, from :class:`Bundle`.
+    title : str
+        Its heading.
+    """
+    static = files("backends.history") / "static"
+    template = Template((static / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=html.escape(title),
+        summary=html.escape(_summary(findings)),
+        style=_palettes() + (static / "page.css").read_text(encoding="utf-8"),
+        script=(static / "page.js").read_text(encoding="utf-8"),
+        bundle=bundle,
+        data=_within_script(_data(findings)),
+        values="\n".join(_values(findings)),
+        environment="\n".join(map(_machine, findings.machines.values())),
+        problems=_problems(findings.problems),
+    )
+
+
+def _summary(found: Findings) -> str:
+    counts = [
+        _counted(len(found.machines), "machine"),
+        _counted(len(found.commits), "commit"),
+        _counted(sum(len(table.series) for table in found.tables.values()), "series"),
+    ]
+    text = f"{', '.join(counts)}."
+    if found.commits:
+        newest = found.commits[-1]
+        date = datetime.fromtimestamp(newest.date / 1000, UTC).date()
+        text += f" The newest commit is {newest.hash[:8]} of {date}."
+    return text + f" {_counted(len(found.problems), 'problem')} left out: see the end."
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("s" if count != 1 and not what.endswith("s") else "")
+
+
+def _data(found: Findings) -> bytes:
+    """Give what the script reads, but for the series."""
+    return msgspec.json.encode(
+        {
+            "baseline": BASELINE,
+            "backends": found.backends,
+            "labels": found.labels,
+            "commits": found.commits,
+            "kernels": found.kernels,
+            "units": found.units,
+            "factors": figures.FACTORS,
+            "figures": figures.describe(found.labels),
+            "themes": {name: figures.theme(name) for name in figures.PALETTES},
+            "tables": {
+                machine: {
+                    "id": f"values-{index}",
+                    "commits": _measured(table).tolist(),
+                    "series": [(*each.group, each.label) for each in table.series],
+                }
+                for index, (machine, table) in enumerate(found.tables.items())
+            },
+            "speedups": _records(found.standings),
+            "winners": _records(found.winners),
+            "crossovers": _records(found.crossovers),
+            "changes": _records(found.changes),
+            "points": _records(found.points),
+            "roofs": _records(found.roofs),
+        }
+    )
+
+
+def _records(rows: Sequence[Any]) -> dict[str, Any]:
+    """Give rows with their columns' names said once."""
+    return {"columns": rows[0]._fields if rows else (), "rows": rows}
+
+
+def _measured(table: Table) -> Any:
+    """Give the numbers of the commits that have any value."""
+    return np.flatnonzero(~np.isnan(table.values).all(axis=0))
+
+
+def _values(found: Findings) -> Iterator[str]:
+    """Give a script element a machine, with the values of its series.
+
+    Of each float32 the upper three bytes, rounded: a relative error of 4e-6, where measurements
+    are never so exact, and two thirds of what JSON's shortest digits would take.
+    """
+    for index, table in enumerate(found.tables.values()):
+        values = np.ascontiguousarray(table.values[:, _measured(table)])
+        upper = (values.view(np.uint32) + 0x80).astype(">u4").view(np.uint8).reshape(-1, 4)
+        packed = base64.b64encode(upper[:, :3].tobytes()).decode()
+        yield f'<script type="text/plain" id="values-{index}">{packed}</script>'
+
+
+def _within_script(text: bytes) -> str:
+    """Make JSON safe to stand in a script element, which only its end tag or a comment ends."""
+    return text.decode().replace("<", "\\u003c")
+
+
+def _palettes() -> str:
+    """Give the colours of both themes as CSS variables: the system's, unless the reader chose."""
+    rules = {}
+    for name, palette in figures.PALETTES.items():
+        shades = {f"shade-{i}": shade for i, shade in enumerate(figures.SHADES[name])}
+        rules[name] = "".join(f"--{key}:{value};" for key, value in {**palette, **shades}.items())
+        rules[name] += f"color-scheme:{name};"
+    return (
+        f":root{{{rules['light']}}}\n"
+        f"@media (prefers-color-scheme:dark){{:root{{{rules['dark']}}}}}\n"
+        f':root[data-theme="light"]{{{rules["light"]}}}\n'
+        f':root[data-theme="dark"]{{{rules["dark"]}}}\n'
+    )
+
+
+def _machine(machine: Machine) -> str:
+    fields = "".join(
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>"
+        for key, value in machine.fields.items()
+        if key != "machine" and value
+    )
+    name = html.escape(machine.name)
+    return f"<details open><summary><strong>{name}</strong></summary><dl>{fields}</dl></details>"
+
+
+def _problems(problems: Sequence[Problem]) -> str:
+    if not problems:
+        return "<p>Nothing: every result that was found is in this report.</p>"
+    rows = "".join(
+        f"<tr><td><code>{html.escape(each.where)}</code></td><td>{html.escape(each.reason)}</td></tr>"
+        for each in problems[:MOST_PROBLEMS]
+    )
+    said = f"{_counted(len(problems), 'problem')}"
+    if len(problems) > MOST_PROBLEMS:
+        said += f", of which the first {MOST_PROBLEMS} are listed; the JSON beside this has all"
+    return (
+        f"<p>{said}.</p>"
+        '<div class="wide" tabindex="0" role="region" aria-labelledby="left-out">'
+        '<table class="reasons">'
+        '<thead><tr><th scope="col">Where</th><th scope="col">Why</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
