@@ -8,12 +8,23 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 __all__ = ["NAMES", "Browser", "found"]
 
+#: Starts the browser, which reads commands from file descriptor 3 and writes to 4.
+START = """
+import os, sys
+ours, theirs = (os.dup(int(number)) for number in sys.argv[1:3])
+os.dup2(ours, 3)
+os.dup2(theirs, 4)
+os.set_inheritable(3, True)  # dup2 of 3 onto itself does not
+os.set_inheritable(4, True)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -37,40 +48,31 @@ class Browser:
         self.errors, self.requests = [], []
         self.patience = patience
         self._count, self._rest = 0, b""
+        self._shape, self._dark = (width, height), dark
+        self._session = None
+
+    def __enter__(self):
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._read, theirs = os.pipe()
         ours, self._write = os.pipe()
-        # The browser reads from 3 and writes to 4.
+        options = [
+            *("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"),
+            *("--disable-background-networking", "--disable-dev-shm-usage", "--no-first-run"),
+            f"--user-data-dir={self._folder.name}",
+        ]
         self._process = subprocess.Popen(
-            [
-                *("sh", "-c", f'exec "$0" "$@" 3<&{ours} 4>&{theirs}', found()),
-                *("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"),
-                *("--disable-background-networking", "--disable-dev-shm-usage", "--no-first-run"),
-                f"--user-data-dir={self._folder.name}",
-            ],
+            [sys.executable, "-c", START, str(ours), str(theirs), found(), *options],
             pass_fds=(ours, theirs),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         os.close(ours)
         os.close(theirs)
-        self._session = None
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        answer = self.ask("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = answer["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.ask(f"{domain}.enable")
-        self.ask(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=width < 600,
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.ask("Emulation.setEmulatedMedia", features=[scheme])
-
-    def __enter__(self):
+        try:
+            self._attach()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -79,6 +81,24 @@ class Browser:
         os.close(self._read)
         os.close(self._write)
         self._folder.cleanup()
+
+    def _attach(self):
+        """Make the page, and hear of what it does."""
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        answer = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = answer["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.ask(f"{domain}.enable")
+        width, height = self._shape
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if self._dark else "light"}
+        self.ask("Emulation.setEmulatedMedia", features=[scheme])
 
     def ask(self, method, **params):
         """Send a command, and give what is answered."""

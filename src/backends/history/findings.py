@@ -91,7 +91,9 @@ def find(history: History) -> Findings:
         for each in standings(machine, kernels[group.benchmark], group, newest)
     ]
     best = winners(ratios)
-    placed = points(ratios)
+    limits = ceilings(history.machines.values())
+    known = {each.machine for each in limits}
+    placed = points(each for each in ratios if each.machine in known)
     return Findings(
         machines=history.machines,
         commits=history.commits,
@@ -103,7 +105,7 @@ def find(history: History) -> Findings:
         crossovers=crossovers(ratios, best),
         changes=list(_changes(by_machine, history)),
         points=placed,
-        roofs=roofs(ceilings(history.machines.values()), placed),
+        roofs=roofs(limits, placed),
         problems=history.problems,
     )
 

@@ -27,6 +27,8 @@ __all__ = ["Bundle", "page"]
 
 #: Problems that are listed one by one; the others are in the files beside the page.
 MOST_PROBLEMS = 200
+#: Machines whose fields are shown without being asked for.
+MOST_OPEN = 3
 #: Prints Vega, Vega-Lite and Vega-Embed as one script.
 PRINT_BUNDLE = """
 import sys, vl_convert
@@ -92,7 +94,7 @@ def page(findings: Findings, bundle: str, title: str) -> str:
         bundle=bundle,
         data=_within_script(_data(findings)),
         values="\n".join(_values(findings)),
-        environment="\n".join(map(_machine, findings.machines.values())),
+        environment=_environment(findings),
         problems=_problems(findings.problems),
     )
 
@@ -159,8 +161,8 @@ def _measured(table: Table) -> Any:
 def _values(found: Findings) -> Iterator[str]:
     """Give a script element a machine, with the values of its series.
 
-    Of each float32 the upper three bytes, rounded: a relative error of 4e-6, where measurements
-    are never so exact, and two thirds of what JSON's shortest digits would take.
+    Of each float32 the upper three bytes, rounded: a relative error of 1.6e-5 at most, where
+    measurements are never so exact, and two thirds of what JSON's shortest digits would take.
     """
     for index, table in enumerate(found.tables.values()):
         values = np.ascontiguousarray(table.values[:, _measured(table)])
@@ -189,14 +191,21 @@ def _palettes() -> str:
     )
 
 
-def _machine(machine: Machine) -> str:
+def _environment(found: Findings) -> str:
+    # A few are read, many looked up.
+    opened = " open" if len(found.machines) <= MOST_OPEN else ""
+    return "\n".join(_machine(machine, opened) for machine in found.machines.values())
+
+
+def _machine(machine: Machine, opened: str) -> str:
     fields = "".join(
         f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>"
         for key, value in machine.fields.items()
         if key != "machine" and value
     )
     name = html.escape(machine.name)
-    return f"<details open><summary><strong>{name}</strong></summary><dl>{fields}</dl></details>"
+    heading = f"<summary><strong>{name}</strong></summary>"
+    return f"<details{opened}>{heading}<dl>{fields}</dl></details>"
 
 
 def _problems(problems: Sequence[Problem]) -> str:
@@ -212,7 +221,7 @@ def _problems(problems: Sequence[Problem]) -> str:
     return (
         f"<p>{said}.</p>"
         '<div class="wide" tabindex="0" role="region" aria-labelledby="left-out">'
-        '<table class="reasons">'
+        '<table class="reasons" aria-labelledby="left-out">'
         '<thead><tr><th scope="col">Where</th><th scope="col">Why</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )

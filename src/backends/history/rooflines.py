@@ -67,7 +67,9 @@ class Point(NamedTuple):
 
 
 #: One ceiling in words: what, of which dtype, and how much.
-RATE = re.compile(r"(\w+)(?: (float\d+))? ([\d.]+(?:e\d+)?) (GB/s|GFLOP/s)")
+RATE = re.compile(r"(\w+)(?: (float\d+))? ([\d.]+(?:e\+?\d+)?) (GB/s|GFLOP/s)")
+#: Backends that never compute on the processor, whose ceilings these are.
+ELSEWHERE = {"cupy"}
 #: Complex numbers count as their real parts.
 REAL = {"complex64": "float32", "complex128": "float64"}
 #: Sizes at which inputs are made, to see which of their lengths grow with the size.
@@ -125,11 +127,11 @@ def roofs(limits: Iterable[Ceiling], placed: Iterable[Point]) -> list[Roof]:
 
 
 def points(found: Iterable[Standing]) -> list[Point]:
-    """Place results; not those of a kernel that this version does not have."""
+    """Place results; not those of a GPU, nor of a kernel that this version does not have."""
     placed = []
     for each in found:
         known = work(each.kernel, each.dtype, each.size)
-        if known is None:
+        if known is None or each.backend in ELSEWHERE:
             continue
         flops, moved = known
         rate = flops / each.seconds

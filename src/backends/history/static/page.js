@@ -202,6 +202,7 @@ async function draw(name, rows, caption, nothing, unit = "") {
     renderer: "svg",
     logLevel: 1, // errors: where a layer has no rows, Vega would warn that it has no extent
   });
+  target.querySelector(".vega-bindings")?.remove(); // an empty form, which screen readers announce
 }
 
 function showSpeedup() {
@@ -304,7 +305,7 @@ function showRoofline() {
     "roofline",
     rows.length ? [...limits.map((each) => ({ kind: "roof", ...each })), ...rows.map((each) => ({ kind: "point", label: each.backend, ...each }))] : [],
     `Results of ${choice.dtype} on ${choice.machine} under its ceilings: operations a second by operations a byte.`,
-    limits.length ? "There are no results for this choice." : "No ceilings of this machine are known: `backends machine` measures them.",
+    limits.length ? "There are no results for this choice." : "No ceilings of this machine are known: the command backends machine measures them.",
   );
 }
 
