@@ -226,3 +226,16 @@ def test_a_phone_scrolls_down_only(file):
         chart = opened.js("document.querySelector('#speedup svg').getBoundingClientRect().right")
         assert chart <= 390
         assert opened.errors == []
+
+
+def test_where_nothing_could_be_read_the_page_says_so(tmp_path):
+    folder = write(tmp_path / "results", SUITE, machines=1, commits=1)
+    for damaged in folder.glob("*/*-virtualenv*.json"):
+        damaged.write_text(damaged.read_text()[:50])
+    made = tmp_path / "report.html"
+    made.write_text(page(find(asv.read(folder)), "", "Title"), encoding="utf-8")
+    with browser.Browser() as opened:
+        opened.open(made)
+        assert "No result could be read" in text(opened, "#said")
+        assert "cut short" in text(opened, "section[aria-labelledby='left-out']")
+        assert opened.errors == []

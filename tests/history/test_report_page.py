@@ -170,6 +170,15 @@ def test_command_writes_page_tables_and_figures(folder, tmp_path):
     assert report(folder, "-o", tmp_path / "r.html").exit_code == 0
 
 
+def test_without_numpy_there_are_figures_of_the_history_only(tmp_path):
+    suite = Suite(kernels=("sin",), backends=("openmp", "threads"))
+    folder = write(tmp_path / "results", suite, machines=1, commits=2)
+    outcome = report(folder, "-o", tmp_path / "r.html", "--figures", tmp_path / "figures")
+    assert outcome.exit_code == 0, outcome.output
+    names = {file.name.partition("-")[0] for file in (tmp_path / "figures").iterdir()}
+    assert names == {"history"}
+
+
 def test_command_does_not_replace_what_is_no_report(folder, tmp_path):
     (tmp_path / "results.json").write_text("mine")
     outcome = report(folder, "-o", tmp_path / "results.html")

@@ -67,7 +67,8 @@ def draw(found: Findings, folder: Path, note: Callable[[str], None]) -> list[Pat
 
 def _figures(found: Findings) -> Iterator[tuple[str, dict[str, Any]]]:
     described = figures.describe(found.labels, WIDTH)
-    dtypes = {each.dtype for each in found.winners}
+    groups = (group for table in found.tables.values() for group, _ in table.series)
+    dtypes = {group.dtype for group in groups if group.dtype}
     dtype = DTYPE if DTYPE in dtypes else min(dtypes, default="")
     best = [each._asdict() for each in largest(found.winners) if each.dtype == dtype]
     if best:
@@ -157,7 +158,7 @@ def _history(found: Findings, machine: str, dtype: str) -> Rows:
     }
     rows: Rows = []
     for values, (group, label) in zip(table.values, table.series):
-        if group.dtype != dtype or group.size != sizes[group.benchmark]:
+        if not dtype or group.dtype != dtype or group.size != sizes[group.benchmark]:
             continue
         for at in np.flatnonzero(values > 0)[-COMMITS:].tolist():
             commit = found.commits[at]

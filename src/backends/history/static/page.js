@@ -170,7 +170,8 @@ function showMatrix() {
     });
     if (made.some((cell) => cell.className !== "none")) body.append(row(node("th", kernel, { scope: "row" }), ...made));
   }
-  element("matrix").replaceChildren(head, body);
+  const none = "There are no speedups: numpy was not measured beside another backend.";
+  element("matrix").replaceChildren(...(winners.length ? [head, body] : [node("caption", none)]));
 }
 
 const isDark = () => {
@@ -337,4 +338,10 @@ button.addEventListener("click", () => { document.documentElement.dataset.theme 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { showTheme(); show(); });
 addEventListener("hashchange", () => { readAddress(); show(); });
 showTheme();
-if (Object.keys(data.tables).length) { element("filters").hidden = false; show(); }
+if (Object.keys(data.tables).length) {
+  element("filters").hidden = false;
+  show();
+} else {
+  element("said").textContent = "No result could be read: what was left out, and why, is at the end.";
+  document.documentElement.dataset.ready = "true";
+}
