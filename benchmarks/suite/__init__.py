@@ -1,0 +1,1 @@
+"""What asv measures of every commit: kernels, calls, imports, memory, the accelerator."""

@@ -1,0 +1,7 @@
+"""Elementwise functions on every backend: one benchmark a kernel."""
+
+from __future__ import annotations
+
+from . import common
+
+globals().update(common.of_family("elementwise"))
