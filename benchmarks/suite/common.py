@@ -86,7 +86,8 @@ PROFILES = {
 
 
 def _profile() -> Profile:
-    name = os.environ.get(VARIABLE) or "regular"
+    # Taken out: the package reads variables of this form as its own settings, and warns of others.
+    name = os.environ.pop(VARIABLE, "") or "regular"
     if name not in PROFILES:
         raise ValueError(f"{VARIABLE}={name!r}: give one of {', '.join(PROFILES)}")
     return PROFILES[name]

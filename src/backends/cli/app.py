@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backends.cli import bench, choose, history, page, run, tune
+from backends.cli import bench, choose, history, machine, page, run, tune
 
 __all__ = ["app"]
 
@@ -27,6 +27,7 @@ app.command("tune")(tune.tune_command)
 app.command("compare")(history.compare_command)
 app.command("check")(history.check_command)
 app.command("export")(history.export_command)
+app.command("machine")(machine.machine_command)
 
 
 # run.main reads its arguments, --help too: typer would take from them what is the program's.

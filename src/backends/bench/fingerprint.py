@@ -1,0 +1,239 @@
+"""What a machine is, in the fixed set of fields by which asv tells machines apart.
+
+* The fields are the same on every machine and for ever: asv makes a new series of results where a
+  field is added or its text changes. A machine without a GPU has the field `gpu` too.
+* No host name and no path: results are published. A machine is named by what it is.
+* What was measured (`ceilings`) stays as it is in asv's file until it is measured anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from backends import blas, cores, files, registry
+from backends.bench.ceilings import largest_cache
+from backends.bench.record import Ceilings, Rates
+from backends.caches import cache_bytes
+from backends.errors import BackendUnavailableError
+from backends.machine import describe
+
+__all__ = ["FIELDS", "UNMEASURED", "asv_file", "ceilings_text", "fingerprint", "record"]
+
+#: In the order of the table. The first six are asv's own.
+FIELDS = (
+    *("machine", "os", "arch", "cpu", "num_cpu", "ram"),
+    *("microarchitecture", "cores", "caches", "simd", "gpu", "blas", "openmp", "ceilings"),
+)
+UNMEASURED = "not measured"
+#: Of asv's machine file.
+API_VERSION = 1
+
+
+def fingerprint(ceilings: str = UNMEASURED) -> dict[str, str]:
+    """Give the fields of this machine.
+
+    Parameters
+    ----------
+    ceilings : str
+        What was measured, as :func:`ceilings_text` gives it.
+
+    Examples
+    --------
+    >>> tuple(fingerprint()) == FIELDS
+    True
+    """
+    here = describe()
+    library = blas.library()
+    gpus = _gpus()
+    return dict(
+        zip(
+            FIELDS,
+            (
+                _name(here.cpu, here.cores, here.gpu),
+                f"{here.system} {'.'.join(platform.release().split('.')[:2])}".strip(),
+                here.architecture,
+                here.cpu,
+                str(os.cpu_count() or here.cores),
+                f"{here.memory / 2**30:.0f} GiB",
+                _microarchitecture(library.architecture if library else ""),
+                _cores(),
+                _caches(),
+                _simd(),
+                gpus or "none",
+                here.blas,
+                _openmp(),
+                ceilings,
+            ),
+            strict=True,
+        )
+    )
+
+
+def asv_file() -> Path:
+    """Give the file in which asv looks machines up."""
+    return Path.home() / ".asv-machine.json"
+
+
+def record(fields: Mapping[str, str], file: Path) -> list[str]:
+    """Write a machine into asv's file; what was measured before is kept where nothing is new.
+
+    Parameters
+    ----------
+    fields : mapping of str to str
+        A fingerprint.
+    file : Path
+        asv's machine file, made where there is none.
+
+    Returns
+    -------
+    list of str
+        The other machines in the file.
+
+    Raises
+    ------
+    ValueError
+        The file is none of asv's. It is left as it is.
+    OSError
+        It cannot be written.
+    """
+    known = read(file)
+    old = known.get(fields["machine"], {})
+    fields = dict(fields)
+    if fields["ceilings"] == UNMEASURED:
+        fields["ceilings"] = str(old.get("ceilings", UNMEASURED))
+    known[fields["machine"]] = fields
+    text = json.dumps({**known, "version": API_VERSION}, indent=4, sort_keys=True)
+    files.write_whole(file, f"{text}\n".encode())
+    return [name for name in known if name != fields["machine"]]
+
+
+def read(file: Path) -> dict[str, dict[str, Any]]:
+    """Give the machines in asv's file by name; none where there is no file.
+
+    Raises
+    ------
+    ValueError
+        The file is none of asv's.
+    """
+    if not file.exists():
+        return {}
+    remedy = "Move it away; asv and `backends machine` make a new one"
+    try:
+        found = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON, or cut short: {error}. {remedy}") from None
+    if not isinstance(found, dict) or found.pop("version", None) != API_VERSION:
+        raise ValueError(f"{file} is no machine file of asv's version {API_VERSION}. {remedy}")
+    if not all(isinstance(each, dict) for each in found.values()):
+        raise ValueError(f"{file} has machines without fields. {remedy}")
+    return found
+
+
+def ceilings_text(found: Ceilings) -> str:
+    """Give measured ceilings in one line, in two digits: more would differ the next time.
+
+    Examples
+    --------
+    >>> from backends.bench.record import Level
+    >>> rate = Rates(1.234e10, 2.1e10)
+    >>> ceilings_text(Ceilings(2, [], [Level("memory", None, rate)], {"float64": rate}))
+    'memory 12/21 GB/s, GEMM float64 12/21 GFLOP/s (1/2 threads)'
+    """
+    parts = [f"{level.name} {_rates(level.bandwidth)} GB/s" for level in found.levels]
+    parts += [f"GEMM {dtype} {_rates(rates)} GFLOP/s" for dtype, rates in found.gemm.items()]
+    return f"{', '.join(parts)} (1/{found.n_jobs} threads)"
+
+
+def _rates(rates: Rates) -> str:
+    return "/".join(f"{float(f'{rate / 1e9:.2g}'):g}" for rate in (rates.one, rates.all))
+
+
+def _name(cpu: str, usable: int, gpu: str) -> str:
+    """Give a name that is also that of a folder: asv makes one."""
+    plain = re.sub(r"\((R|TM|tm)\)|\bCPU\b|\bProcessor\b|@", " ", cpu)
+    words = re.findall(r"[A-Za-z0-9.]+", f"{plain} {usable} cores {gpu}")
+    return "-".join(words)
+
+
+def _microarchitecture(name: str) -> str:
+    """Give the name by which BLAS chose its code, and the processor's own numbers."""
+    numbers = []
+    info = _cpuinfo()
+    for key in ("cpu family", "model", "CPU implementer", "CPU part"):
+        if key in info:
+            numbers.append(f"{key.removeprefix('cpu ').removeprefix('CPU ')} {info[key]}")
+    text = ", ".join(numbers)
+    return (f"{name} ({text})" if text else name) or "unknown"
+
+
+def _cores() -> str:
+    physical = psutil.cpu_count(logical=False)
+    return f"{physical or 'unknown'} physical, {cores.usable()} usable"
+
+
+def _caches() -> str:
+    sizes = [(f"L{level}", cache_bytes(level)) for level in (1, 2)]
+    if cache_bytes(3):
+        sizes.append(("L3", largest_cache()))
+    return ", ".join(f"{name} {_size(size)}" for name, size in sizes if size) or "unknown"
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:g} MiB" if size >= 2**20 else f"{size / 2**10:g} KiB"
+
+
+def _simd() -> str:
+    """Give the instruction sets that NumPy found in the processor."""
+    built: Any = np.show_config(mode="dicts")
+    found = built.get("SIMD Extensions", {})
+    return " ".join([*found.get("baseline", []), *found.get("found", [])]) or "unknown"
+
+
+def _gpus() -> str:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    command = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs
+        return ""
+    if asked.returncode:
+        return ""
+    lines = [line.rpartition(", ") for line in asked.stdout.splitlines() if line.strip()]
+    return "; ".join(f"{model}, driver {driver.strip()}" for model, _, driver in lines)
+
+
+def _openmp() -> str:
+    """Give the OpenMP library that the engine runs on: its kind and, where it tells, version."""
+    from threadpoolctl import threadpool_info
+
+    try:
+        registry.get("openmp")
+    except BackendUnavailableError:
+        return "none"
+    # Others may be there, of other packages: what is loaded here was loaded by the engine.
+    found = [each for each in threadpool_info() if each["user_api"] == "openmp"]
+    names = (f"{each['internal_api']} {each['version'] or ''}".strip() for each in found)
+    return ", ".join(dict.fromkeys(names)) or "unknown"
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Give what Linux tells of the last processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
