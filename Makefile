@@ -15,13 +15,23 @@ CUDA = $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/
 # What the command line adds: make bench ARGS="sin erf --size 1e7"
 ARGS ?=
 
-.PHONY: help bench test test-peers test-gpu test-sanitized conformance peers lint clean
+.PHONY: help bench asv bench-tests test test-peers test-gpu test-sanitized conformance peers lint clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 bench: $(VENV)/installed ## time every kernel on every backend of this machine
 	@$(BIN)/backends bench $(ARGS)
+
+# What asv measures: quick (minutes), regular or full (hours). See benchmarks/suite/common.py.
+asv: export BACKENDS_ASV_PROFILE ?= quick
+asv: $(VENV)/installed ## measure HEAD with asv, in an environment of its own; results/ keeps it
+	@machine="$$($(BIN)/backends machine --name)" && \
+	$(BIN)/asv run --machine "$$machine" --record-samples $(ARGS) "HEAD^!"
+
+bench-tests: $(VENV)/installed ## time every kernel with pytest-benchmark
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-group-by=group \
+	    --benchmark-columns=median,iqr,rounds --benchmark-sort=name --timeout=0 $(ARGS)
 
 test: $(VENV)/installed ## run the tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
-from backends import blas, cores, files, registry
+from backends import cores, files, registry
 from backends.bench.ceilings import largest_cache
+from backends.bench.processor import cpuinfo, microarchitecture, simd
 from backends.bench.record import Ceilings, Rates
 from backends.caches import cache_bytes
 from backends.errors import BackendUnavailableError
@@ -53,9 +53,7 @@ def fingerprint(ceilings: str = UNMEASURED) -> dict[str, str]:
     >>> tuple(fingerprint()) == FIELDS
     True
     """
-    here = describe()
-    library = blas.library()
-    gpus = _gpus()
+    here, info = describe(), cpuinfo()
     return dict(
         zip(
             FIELDS,
@@ -66,11 +64,11 @@ def fingerprint(ceilings: str = UNMEASURED) -> dict[str, str]:
                 here.cpu,
                 str(os.cpu_count() or here.cores),
                 f"{here.memory / 2**30:.0f} GiB",
-                _microarchitecture(library.architecture if library else ""),
+                microarchitecture(info),
                 _cores(),
                 _caches(),
-                _simd(),
-                gpus or "none",
+                simd(info),
+                _gpus() or "none",
                 here.blas,
                 _openmp(),
                 ceilings,
@@ -85,7 +83,7 @@ def asv_file() -> Path:
     return Path.home() / ".asv-machine.json"
 
 
-def record(fields: Mapping[str, str], file: Path) -> list[str]:
+def record(fields: Mapping[str, str], file: Path) -> tuple[dict[str, str], list[str]]:
     """Write a machine into asv's file; what was measured before is kept where nothing is new.
 
     Parameters
@@ -97,8 +95,8 @@ def record(fields: Mapping[str, str], file: Path) -> list[str]:
 
     Returns
     -------
-    list of str
-        The other machines in the file.
+    tuple
+        The fields as they are in the file now, and the names of the other machines in it.
 
     Raises
     ------
@@ -115,7 +113,7 @@ def record(fields: Mapping[str, str], file: Path) -> list[str]:
     known[fields["machine"]] = fields
     text = json.dumps({**known, "version": API_VERSION}, indent=4, sort_keys=True)
     files.write_whole(file, f"{text}\n".encode())
-    return [name for name in known if name != fields["machine"]]
+    return fields, [name for name in known if name != fields["machine"]]
 
 
 def read(file: Path) -> dict[str, dict[str, Any]]:
@@ -166,17 +164,6 @@ def _name(cpu: str, usable: int, gpu: str) -> str:
     return "-".join(words)
 
 
-def _microarchitecture(name: str) -> str:
-    """Give the name by which BLAS chose its code, and the processor's own numbers."""
-    numbers = []
-    info = _cpuinfo()
-    for key in ("cpu family", "model", "CPU implementer", "CPU part"):
-        if key in info:
-            numbers.append(f"{key.removeprefix('cpu ').removeprefix('CPU ')} {info[key]}")
-    text = ", ".join(numbers)
-    return (f"{name} ({text})" if text else name) or "unknown"
-
-
 def _cores() -> str:
     physical = psutil.cpu_count(logical=False)
     return f"{physical or 'unknown'} physical, {cores.usable()} usable"
@@ -191,13 +178,6 @@ def _caches() -> str:
 
 def _size(size: int) -> str:
     return f"{size / 2**20:g} MiB" if size >= 2**20 else f"{size / 2**10:g} KiB"
-
-
-def _simd() -> str:
-    """Give the instruction sets that NumPy found in the processor."""
-    built: Any = np.show_config(mode="dicts")
-    found = built.get("SIMD Extensions", {})
-    return " ".join([*found.get("baseline", []), *found.get("found", [])]) or "unknown"
 
 
 def _gpus() -> str:
@@ -225,15 +205,5 @@ def _openmp() -> str:
         return "none"
     # Others may be there, of other packages: what is loaded here was loaded by the engine.
     found = [each for each in threadpool_info() if each["user_api"] == "openmp"]
-    names = (f"{each['internal_api']} {each['version'] or ''}".strip() for each in found)
+    names = (f"{each['prefix']} {each['version'] or ''}".strip() for each in found)
     return ", ".join(dict.fromkeys(names)) or "unknown"
-
-
-def _cpuinfo() -> dict[str, str]:
-    """Give what Linux tells of the last processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.split(":", 1) for line in lines if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}

@@ -8,8 +8,7 @@ import typer
 from rich.table import Table
 
 from backends.backend import count_jobs
-from backends.bench import ceilings
-from backends.bench import fingerprint as machine
+from backends.bench import ceilings, fingerprint
 from backends.cli.common import console, errors, note
 
 __all__ = ["machine_command"]
@@ -42,12 +41,11 @@ def machine_command(
     Examples: `backends machine`, `backends machine --measure`.
     """
     with errors():
-        found = machine.UNMEASURED
+        found = fingerprint.UNMEASURED
         if measure:
-            found = machine.ceilings_text(ceilings.measure(count_jobs(-1), SECONDS))
-        file = machine.asv_file()
-        others = machine.record(machine.fingerprint(found), file)
-        fields = machine.read(file)[machine.fingerprint()["machine"]]
+            found = fingerprint.ceilings_text(ceilings.measure(count_jobs(-1), SECONDS))
+        file = fingerprint.asv_file()
+        fields, others = fingerprint.record(fingerprint.fingerprint(found), file)
     out = console()
     if name:
         out.print(fields["machine"], markup=False, soft_wrap=True)
@@ -55,7 +53,7 @@ def machine_command(
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for key in machine.FIELDS:
+    for key in fingerprint.FIELDS:
         table.add_row(key, fields[key])
     out.print(table)
     out.print(f"recorded for asv: {file}", style="dim", markup=False, soft_wrap=True)
