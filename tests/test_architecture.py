@@ -105,6 +105,8 @@ MAY_IMPORT = {
     "bench.heading": {"machine", "bench.record"},
     "bench.verdict": {"bench.record"},
     "bench.conditions": {"bench.record"},
+    "bench.fingerprint": {*BENCH, "bench.*", "cores", "files"},
+    "bench.processor": set(),
     "bench.record": {"files", "machine"},
     "bench.report": {"bench.record", "bench.costs", "bench.heading", "bench.verdict"},
     "bench.*": {*BENCH, "machine", "bench.*"},

@@ -142,7 +142,8 @@ def sample(call: Callable[[], Any], seconds: float = PROFILE.seconds) -> dict[st
             start = time.perf_counter()
             for _ in range(number):
                 call()
-            samples.append((time.perf_counter() - start) / number)
+            # Five digits: more would only make the files larger.
+            samples.append(float(f"{(time.perf_counter() - start) / number:.5g}"))
     finally:
         gc.enable()
     return {"samples": samples, "number": number}

@@ -112,7 +112,7 @@ def record(fields: Mapping[str, str], file: Path) -> tuple[dict[str, str], list[
         fields["ceilings"] = str(old.get("ceilings", UNMEASURED))
     known[fields["machine"]] = fields
     text = json.dumps({**known, "version": API_VERSION}, indent=4, sort_keys=True)
-    files.write_whole(file, f"{text}\n".encode())
+    files.write_whole(file, text.encode())
     return fields, [name for name in known if name != fields["machine"]]
 
 
