@@ -23,12 +23,12 @@ import psutil
 from backends import cores, files, registry
 from backends.bench.ceilings import largest_cache
 from backends.bench.processor import cpuinfo, microarchitecture, simd
-from backends.bench.record import Ceilings, Rates
+from backends.bench.record import Ceilings
 from backends.caches import cache_bytes
 from backends.errors import BackendUnavailableError
 from backends.machine import describe
 
-__all__ = ["FIELDS", "UNMEASURED", "asv_file", "ceilings_text", "fingerprint", "record"]
+__all__ = ["FIELDS", "UNMEASURED", "asv_file", "ceilings_text", "fingerprint", "read", "record"]
 
 #: In the order of the table. The first six are asv's own.
 FIELDS = (
@@ -139,22 +139,22 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def ceilings_text(found: Ceilings) -> str:
-    """Give measured ceilings in one line, in two digits: more would differ the next time.
+    """Give measured ceilings of all threads in one line, in two digits: more would be noise.
 
     Examples
     --------
-    >>> from backends.bench.record import Level
-    >>> rate = Rates(1.234e10, 2.1e10)
+    >>> from backends.bench.record import Level, Rates
+    >>> rate = Rates(1.2e10, 2.134e10)
     >>> ceilings_text(Ceilings(2, [], [Level("memory", None, rate)], {"float64": rate}))
-    'memory 12/21 GB/s, GEMM float64 12/21 GFLOP/s (1/2 threads)'
+    'memory 21 GB/s, GEMM float64 21 GFLOP/s'
     """
-    parts = [f"{level.name} {_rates(level.bandwidth)} GB/s" for level in found.levels]
-    parts += [f"GEMM {dtype} {_rates(rates)} GFLOP/s" for dtype, rates in found.gemm.items()]
-    return f"{', '.join(parts)} (1/{found.n_jobs} threads)"
+    parts = [f"{level.name} {_giga(level.bandwidth.all)} GB/s" for level in found.levels]
+    parts += [f"GEMM {dtype} {_giga(rates.all)} GFLOP/s" for dtype, rates in found.gemm.items()]
+    return ", ".join(parts)
 
 
-def _rates(rates: Rates) -> str:
-    return "/".join(f"{float(f'{rate / 1e9:.2g}'):g}" for rate in (rates.one, rates.all))
+def _giga(rate: float) -> str:
+    return f"{float(f'{rate / 1e9:.2g}'):g}"
 
 
 def _name(cpu: str, usable: int, gpu: str) -> str:
