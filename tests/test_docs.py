@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer
 from typer.main import get_command
@@ -12,6 +13,7 @@ from typer.main import get_command
 from backends import sources
 from backends.cli import run
 from backends.cli.app import app
+from backends.history.gate import Rule
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
@@ -41,7 +43,9 @@ def test_python_examples_run(document, tmp_path):
 def test_settings_are_accepted(document):
     for block in blocks(document, "toml"):
         content = tomllib.loads(block)
-        sources.make_layer(document, content.get("tool", {}).get("backends", content))
+        settings = content.get("tool", {}).get("backends", content)
+        msgspec.convert(settings.pop("check", []), list[Rule])
+        sources.make_layer(document, settings)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

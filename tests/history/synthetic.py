@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Suite", "commit_hash", "machine_name", "write"]
+__all__ = ["Suite", "commit_hash", "machine_name", "write", "write_large"]
 
 DAY = 86_400_000
 FIRST = 1_767_225_600_000
@@ -197,11 +197,12 @@ def _dump(file, content, **form):
     file.write_text(json.dumps(content, **form), encoding="utf-8")
 
 
+def write_large(folder: Path) -> Path:
+    """Write years of results: 10 machines, 500 commits, 300 rows."""
+    letters = "abcdefghijklmnopqrstuvwxy"  # 25 kernels x 3 backends x 4 sizes
+    suite = Suite(kernels=tuple(letters), sizes=(1_000, 10_000, 100_000, 1_000_000))
+    return write(folder, suite, machines=10, commits=500)
+
+
 if __name__ == "__main__":
-    letters = "abcdefghijklmnopqrstuvwxy"  # 25 kernels x 3 backends x 4 sizes are 300 rows
-    write(
-        Path(sys.argv[1]),
-        Suite(kernels=tuple(letters), sizes=(1_000, 10_000, 100_000, 1_000_000)),
-        machines=10,
-        commits=500,
-    )
+    write_large(Path(sys.argv[1]))

@@ -134,12 +134,23 @@ def test_rules_ask_for_speedups_by_row_and_cores(tmp_path):
     assert found.unmatched == rules[2:]  # a rule that is for nothing is said to be so
 
 
-def test_what_is_measured_no_more_is_counted(tmp_path):
+def test_what_fails_now_is_told_from_what_was_not_measured(tmp_path):
     write(tmp_path, SUITE, machines=1, commits=[0])
     write(tmp_path, Suite(kernels=SUITE.kernels, absent=("openmp",)), machines=1, commits=[1])
     found = gate.check(asv.read(tmp_path), commit_hash(0))
     assert len(found.gone) == 10
     assert {row.backend for _, row in found.gone} == {"openmp"}
+    assert found.left_out == 0
+    partly = tmp_path / "partly"
+    write(partly, SUITE, machines=1, commits=2)
+    history = asv.read(partly)
+    history.measurements = [
+        each
+        for each in history.measurements
+        if each.commit == commit_hash(0) or each.benchmark.endswith("track_sin")
+    ]
+    found = gate.check(history, commit_hash(0))
+    assert (found.gone, found.left_out, found.compared) == ([], 24, 6)
 
 
 def test_nothing_to_compare_is_said(tmp_path):

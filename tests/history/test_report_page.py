@@ -119,6 +119,12 @@ def test_page_names_nothing_outside(folder):
     assert parser.found == ["data:,", "#fastest"]
 
 
+def test_what_is_seen_first_comes_before_what_is_large(folder):
+    # The first paint of a large page is timed by benchmarks/report.py.
+    text = page_of(asv.read(folder), bundle="1;")
+    assert text.index("</main>") < text.index("<script")
+
+
 def test_names_are_text_not_markup(folder):
     history = asv.read(folder)
     evil = '</script><script>alert("x")</script><img src=x>'

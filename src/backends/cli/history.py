@@ -23,6 +23,9 @@ from backends.history.ratios import BASELINE, Ratio
 
 __all__ = ["check_command", "compare_command", "export_command"]
 
+#: Rows that are gone, each with a line of its own.
+MOST_GONE = 10
+
 Results = Annotated[Path, typer.Argument(help="asv's folder of results.")]
 MachineOption = Annotated[
     str | None, typer.Option("--machine", "-m", help="Name of a machine, or a part of it.")
@@ -53,7 +56,7 @@ def check_command(
     against: Annotated[str, typer.Option(help="The commit that HEAD is compared with.")],
     machine: MachineOption = None,
 ) -> None:
-    """Look for kernels that have become slower, or lost a speedup; exit status 1 if there are any.
+    """Look for what is slower, lost a speedup or fails; exit status 1 if there is any of it.
 
     HEAD is checked if it was measured, else the newest commit that was. What is allowed, and the
     speedups that are asked for, are in backends.toml, `[[check]]`.
@@ -70,7 +73,7 @@ def check_command(
         found = gate.check(history, old, commit=new, machine=where, rules=rules)
     _note_problems([history])
     _show_checked(found)
-    if found.findings:
+    if found.findings or found.gone:
         raise typer.Exit(INVALID)
 
 
@@ -188,7 +191,7 @@ def _show_compared(found: Compared) -> None:
 def _show_checked(found: Checked) -> None:
     out = console()
     what = f"{found.commit[:8]} against {found.against[:8]}"
-    if not found.findings:
+    if not found.findings and not found.gone:
         out.print(f"{what}: nothing slower in {found.compared} rows", markup=False)
     for machine in dict.fromkeys(each.machine for each in found.findings):
         table = _table(f"{what} on {machine}")
@@ -211,8 +214,14 @@ def _show_checked(found: Checked) -> None:
             f"{machine}: all rows are {abs(drift):.0%} {'slower' if drift > 0 else 'faster'}: the "
             "machine, or what all kernels share; rows are judged beside that"
         )
+    for machine, row in found.gone[:MOST_GONE]:
+        out.print(f"{' '.join(row)} on {machine}: measured before, and not now", markup=False)
+    if len(found.gone) > MOST_GONE:
+        out.print(f"{len(found.gone) - MOST_GONE} more rows were measured before, and are not now")
     if found.gone:
-        note(f"{len(found.gone)} rows were measured before and are not now")
+        out.print("`asv show HEAD` tells which of them failed.", markup=False)
+    if found.left_out:
+        note(f"{found.left_out} rows are of kernels that were not measured now")
     for rule in found.unmatched:
         asked = {key: value for key, value in msgspec.structs.asdict(rule).items() if value}
         note(f"[[check]] {asked}: there is no such row in these results")

@@ -1,5 +1,7 @@
 """Whether a commit is slower than another, or has lost what its backends gained.
 
+A row that was measured before and fails now is lost, too.
+
 Two runs of the same code differ by more than their samples tell: processes lie differently in
 memory, and the machine has slow minutes. So a row counts as slower only if
 
@@ -114,7 +116,10 @@ class Checked(NamedTuple):
     compared : int
         Rows that both commits have.
     gone : list of tuple of str and Row
-        Machines and rows that were measured before, and are not now.
+        Machines and rows that were measured before, and are not now, though their kernel is: a
+        backend that fails, or is not there any more.
+    left_out : int
+        Rows of kernels that were not measured now, as by ``asv run --bench``.
     drift : dict of str to float
         By how much all rows of a machine are slower than before, relative.
     unmatched : list of Rule
@@ -126,6 +131,7 @@ class Checked(NamedTuple):
     findings: list[Finding]
     compared: int
     gone: list[tuple[str, Row]]
+    left_out: int
     drift: dict[str, float]
     unmatched: list[Rule]
 
@@ -169,7 +175,7 @@ def check(
             f"there are no results of both {against[:8]} and {other} on "
             f"{machine or 'any one machine'}: run `asv run {against[:8]}^!` and `asv run HEAD^!`"
         )
-    found = Checked(head, against, [], 0, [], {}, [])
+    found = Checked(head, against, [], 0, [], 0, {}, [])
     matched: set[Rule] = set()
     for name, run in both.items():
         cores = history.machines[name].fields.get("num_cpu", "")
@@ -180,10 +186,15 @@ def check(
         drift, findings = _slower(name, old, new, earlier, mine)
         found.findings.extend(findings)
         found.findings.extend(_below(name, new, mine))
-        found.gone.extend((name, row) for row in old if row not in new)
+        kernels = {row.kernel for row in new}
+        lost = [row for row in old if row not in new]
+        found.gone.extend((name, row) for row in lost if row.kernel in kernels)
         if abs(drift) > math.log1p(FLOOR):
             found.drift[name] = math.expm1(-drift)
-        found = found._replace(compared=found.compared + len(old.keys() & new.keys()))
+        found = found._replace(
+            compared=found.compared + len(old.keys() & new.keys()),
+            left_out=found.left_out + sum(row.kernel not in kernels for row in lost),
+        )
     return found._replace(unmatched=[r for r in rules if r.speedup and r not in matched])
 
 
