@@ -13,7 +13,7 @@ from typer.main import get_command
 from backends import sources
 from backends.cli import run
 from backends.cli.app import app
-from backends.history.gate import Rule
+from backends.history.rules import Rule
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))

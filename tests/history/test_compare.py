@@ -80,6 +80,41 @@ def test_nothing_in_common_is_said(history, tmp_path):
         compare(here, here)
 
 
+def test_runs_that_share_no_machine_are_not_compared(history):
+    def is_of(each, machine, commit):
+        return (each.machine, each.commit) == (machine_name(machine), commit_hash(commit))
+
+    history.measurements = [
+        each for each in history.measurements if is_of(each, 0, 0) or is_of(each, 1, 2)
+    ]
+    with pytest.raises(HistoryError, match="no machine has measured both"):
+        compare(*named(history, commit_hash(0), commit_hash(2)))
+    with pytest.raises(HistoryError, match="no machine has measured both"):
+        compare(*named(history, commit_hash(0), machine_name(1)))
+    # Two machines are, at the newest commit of each.
+    found = compare(*named(history, machine_name(0), machine_name(1)))
+    assert found.where == [((machine_name(0), commit_hash(0)), (machine_name(1), commit_hash(2)))]
+
+
+def test_a_file_is_compared_with_its_own_processor(history, tmp_path):
+    write(tmp_path / "file", SUITE, machines=2, commits=[2])
+    file = asv.read(tmp_path / "file")
+    file.measurements = [each for each in file.measurements if each.machine == machine_name(1)]
+    found = compare(Side("file", file), Side("results", history, commit=commit_hash(0)))
+    assert found.where == [((machine_name(1), commit_hash(2)), (machine_name(1), commit_hash(0)))]
+    fields = file.machines[machine_name(1)]._replace(fields={"cpu": "another"})
+    file.machines[machine_name(1)] = fields
+    with pytest.raises(HistoryError, match="no machine has measured both"):
+        compare(Side("file", file), Side("results", history, commit=commit_hash(0)))
+
+
+def test_what_is_neither_is_resolved(history):
+    found = side("HEAD", lambda: history, {"HEAD": commit_hash(1)}.__getitem__)
+    assert found.commit == commit_hash(1)
+    # A part of a machine's name is that, though git may know a commit that begins so.
+    assert side("model 1", lambda: history, lambda name: commit_hash(1)).machine == machine_name(1)
+
+
 def test_a_name_must_mean_one_thing(history):
     with pytest.raises(HistoryError, match="may be CPU model 0"):
         named(history, "CPU")

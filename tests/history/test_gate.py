@@ -8,7 +8,7 @@ import pytest
 
 from backends.history import asv, gate
 from backends.history.data import HistoryError
-from backends.history.gate import Rule
+from backends.history.rules import Rule
 
 sys.path.insert(0, str(Path(__file__).parent))
 from synthetic import Suite, commit_hash, machine_name, write
@@ -34,7 +34,7 @@ def planted(factor, *, backend="openmp", since=1):
 def test_the_same_code_again_raises_no_alarm(tmp_path, seed):
     found = checked(tmp_path, seed=seed, noise=0.02, spread=0.015)
     assert found.findings == []
-    assert found.compared == 5 * 3 * 2
+    assert found.compared == 5 * 3 * 2 + 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -134,13 +134,60 @@ def test_rules_ask_for_speedups_by_row_and_cores(tmp_path):
     assert found.unmatched == rules[2:]  # a rule that is for nothing is said to be so
 
 
+PARALLEL = Suite(kernels=tuple("abcdefghijklmnopqrst"), sizes=(1_000_000,))
+
+
+def test_lost_parallel_speed_is_no_slow_machine(tmp_path):
+    # Most rows are parallel, and as slow as NumPy's now.
+    gain = {"threads": 1.8, "openmp": 3.0}
+
+    def slow(commit, _, name, __):
+        return gain.get(name, 1.0) if commit else 1.0
+
+    found = checked(tmp_path, slow, suite=PARALLEL)
+    assert {each.row.backend for each in found.findings} == {"threads", "openmp"}
+    assert len(found.findings) == 40
+    assert found.drift == {}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("factor", [2.0, 1.3])
+def test_half_of_a_backend_does_not_hide_itself(tmp_path, seed, factor):
+    def slow(commit, kernel, name, _):
+        return factor if commit and name == "openmp" and kernel <= "j" else 1.0
+
+    found = checked(tmp_path, slow, suite=PARALLEL, seed=seed)
+    slower = {each.row.kernel for each in found.findings if each.row.backend == "openmp"}
+    assert slower == set("abcdefghij")
+    assert {each.row.backend for each in found.findings} == {"openmp"}
+
+
+def test_half_that_is_faster_hides_nothing(tmp_path):
+    def slow(commit, kernel, name, _):
+        here = commit and name == "openmp"
+        return 0.5 if here and kernel <= "j" else 1.3 if here and kernel == "k" else 1.0
+
+    found = checked(tmp_path, slow, suite=PARALLEL)
+    assert [each.row.kernel for each in found.findings] == ["k"]
+
+
+def test_a_backend_that_was_disturbed_is_said_and_no_alarm(tmp_path):
+    found = checked(
+        tmp_path,
+        lambda commit, _, name, __: 1.08 if commit and name == "threads" else 1.0,
+        suite=PARALLEL,
+    )
+    assert found.findings == []
+    assert found.drift == {f"{machine_name(0)}, threads": pytest.approx(0.08, abs=0.03)}
+
+
 def test_what_fails_now_is_told_from_what_was_not_measured(tmp_path):
     write(tmp_path, SUITE, machines=1, commits=[0])
     write(tmp_path, Suite(kernels=SUITE.kernels, absent=("openmp",)), machines=1, commits=[1])
     found = gate.check(asv.read(tmp_path), commit_hash(0))
     assert len(found.gone) == 10
     assert {row.backend for _, row in found.gone} == {"openmp"}
-    assert found.left_out == 0
+    assert (found.left_out, found.passed) == (0, False)
     partly = tmp_path / "partly"
     write(partly, SUITE, machines=1, commits=2)
     history = asv.read(partly)
@@ -150,7 +197,42 @@ def test_what_fails_now_is_told_from_what_was_not_measured(tmp_path):
         if each.commit == commit_hash(0) or each.benchmark.endswith("track_sin")
     ]
     found = gate.check(history, commit_hash(0))
-    assert (found.gone, found.left_out, found.compared) == ([], 24, 6)
+    assert (found.gone, found.compared, found.passed) == ([], 6, True)
+    assert found.left_out == 4 * 3 * 2 + 1
+
+
+def test_a_rule_that_cannot_be_checked_is_not_met(tmp_path):
+    write(tmp_path, SUITE, machines=1, commits=[0])
+    write(tmp_path, Suite(kernels=SUITE.kernels, absent=("numpy",)), machines=1, commits=[1])
+    rule = Rule(kernel="sin", backend="openmp", cores=2, speedup=1.5)
+    found = gate.check(asv.read(tmp_path), commit_hash(0), rules=[rule])
+    assert found.unmet == [(machine_name(0), rule)]
+    assert not found.passed
+
+
+def test_more_memory_is_found(tmp_path):
+    write(tmp_path, SUITE, machines=1, commits=2)
+    history = asv.read(tmp_path)
+    history.measurements = [
+        each._replace(value=1.5 * each.value)
+        if each.commit == commit_hash(1) and history.units[each.benchmark] == "bytes"
+        else each
+        for each in history.measurements
+    ]
+    (found,) = gate.check(history, commit_hash(0)).findings
+    assert (found.kind, found.ratio.value) == ("more memory", pytest.approx(1 / 1.5))
+
+
+def test_runs_without_a_common_row_are_no_pass(tmp_path):
+    write(tmp_path, SUITE, machines=1, commits=2)
+    history = asv.read(tmp_path)
+    history.measurements = [
+        each
+        for each in history.measurements
+        if (each.commit == commit_hash(0)) == each.benchmark.endswith("track_sin")
+    ]
+    with pytest.raises(HistoryError, match="no row in common"):
+        gate.check(history, commit_hash(0))
 
 
 def test_nothing_to_compare_is_said(tmp_path):

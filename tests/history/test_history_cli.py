@@ -34,7 +34,7 @@ def run(*arguments):
 def test_check_ends_with_1_on_a_slowdown_and_shows_the_row():
     done = run("check", "results", "--against", commit_hash(1)[:8])
     assert done.exit_code == 1
-    assert "2 findings in 36 rows" in done.stdout
+    assert "2 findings in 38 rows" in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("sin")]
     assert len(lines) == 2
     assert all("openmp" in line and "slower" in line and "0.8" in line for line in lines)
@@ -45,7 +45,27 @@ def test_check_ends_with_0_where_nothing_is_slower(folder):
         file.unlink()
     done = run("check", "--against", commit_hash(0))
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "nothing slower in 36 rows" in done.stdout
+    assert "nothing slower in 38 rows" in done.stdout
+
+
+def test_check_ends_with_1_where_what_was_measured_fails(folder):
+    for file in folder.glob(f"*/{commit_hash(2)[:8]}*"):
+        content = json.loads(file.read_text())
+        content["results"]["elementwise.track_exp"][0][-1] = None
+        file.write_text(json.dumps(content))
+    done = run("check", "--against", commit_hash(0), "--machine", "model 1")
+    assert done.exit_code == 1
+    assert f"exp openmp float64 1000000 on {machine_name(1)}: measured before" in done.stdout
+
+
+def test_what_files_say_is_no_markup(folder):
+    file = folder / machine_name(0) / "machine.json"
+    for each in (file, *folder.glob("*/*-*.json"), folder / "benchmarks.json"):
+        each.write_text(each.read_text().replace("openmp", "[/b]openmp"))
+    done = run("check", "--against", commit_hash(1))
+    assert done.exit_code == 1
+    assert "[/b]openmp" in done.stdout
+    assert "[/b]openmp" in run("compare", commit_hash(0), commit_hash(1)).stdout
 
 
 def test_check_of_one_machine():
@@ -78,9 +98,9 @@ def test_check_reads_what_is_asked_for_from_backends_toml():
     )
     done = run("check", "--against", commit_hash(1))
     assert done.exit_code == 1
-    assert "1 findings in 36 rows" in done.stdout  # slower is allowed; one machine has two cores
+    assert "1 findings in 38 rows" in done.stdout  # slower is allowed; one machine has two cores
     assert "below" in done.stdout
-    assert "'kernel': 'sinh'" in done.stderr
+    assert "kernel = sinh, speedup = 2" in done.stderr
     assert run("list").exit_code == 0  # to other commands the rules are nothing
 
 
@@ -90,6 +110,8 @@ def test_check_reads_what_is_asked_for_from_backends_toml():
         ("check = 1", "[[check]]: Expected `array`"),
         ("[[check]]\nkernal = 'sin'", "unknown field `kernal`"),
         ("[[check]]\nspeedup = 'fast'", "Expected `float | null`"),
+        ("[[check]]\nsize = inf", "size = inf: give a number from 1 on"),
+        ("[[check]]\nslower = -2", "slower = -2"),
     ],
 )
 def test_rules_without_a_meaning_are_refused(text, message):
@@ -141,7 +163,12 @@ def test_compare_with_nothing_in_common_ends_with_2(folder):
 
 
 @pytest.mark.parametrize(
-    "command", [("check", "--against", "x"), ("export",), ("compare", "x", "y")]
+    "command",
+    [
+        ("check", "--against", "x"),
+        ("export", "--format", "pytest-benchmark"),
+        ("compare", "x", "y"),
+    ],
 )
 def test_without_results_the_user_is_told_what_to_run(command, tmp_path, monkeypatch):
     (tmp_path / "empty" / "results").mkdir(parents=True)
@@ -168,4 +195,4 @@ def test_export_to_a_file():
     done = run("export", "--format", "yaml")
     assert done.exit_code == 2
     assert "there is no format 'yaml'" in done.stderr
-    assert "give --machine" in run("export").stderr
+    assert "give --machine" in run("export", *form).stderr

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.history.data import AXES, History, Measurement
-from backends.history.ratios import Row, geometric_mean, judge, ratio, speedups
+from backends.history.data import Measurement
+from backends.history.ratios import geometric_mean, judge, ratio
 
 TIMES = st.lists(st.floats(1e-7, 10), min_size=6, max_size=20)
 
@@ -93,14 +93,16 @@ def test_geometric_mean():
     assert geometric_mean([two, two]).verdict == "faster"
 
 
-def test_speedups_compare_with_numpy_on_the_same_machine():
-    history = History(param_names={"elementwise.track_sin": AXES, "package.peakmem": ()})
-    history.measurements = [
-        measured([2.0] * 20),
-        measured([1.0] * 20, backend="openmp"),
-        measured([1.0] * 20, backend="openmp", machine="without numpy"),
-        Measurement("m", "c", "package.peakmem", (), 1e8, None, None, ()),
-    ]
-    (found,) = speedups(history, history.measurements)
-    assert found.row == Row("sin", "openmp", "float64", "1000")
-    assert (found.machine, found.ratio) == ("m", (2.0, 2.0, 2.0, "faster"))
+def test_what_two_runs_differ_by_as_wholes_stays_in_their_mean():
+    ratios = [ratio(measured([1.01] * 20), measured([1.0] * 20))] * 300
+    found = geometric_mean(ratios)
+    assert found.low < 1 < found.high
+    assert found.verdict == "unclear"
+
+
+def test_thousands_of_samples_take_little_memory():
+    rng = np.random.default_rng(0)
+    one, two = noisy(rng, 100_000), noisy(rng, 100_000, 2.0)
+    found = ratio(measured(one), measured(two))
+    assert found.low < 0.5 < found.high
+    assert found.high / found.low < 1.02

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from backends import files, sources
 from backends.cli.common import INVALID, console, errors, note
@@ -18,8 +19,9 @@ from backends.errors import ConfigError, UnknownNameError, suggest
 from backends.history import asv, compare, export, gate
 from backends.history.compare import Compared
 from backends.history.data import History, HistoryError
-from backends.history.gate import Checked, Rule
+from backends.history.gate import Checked
 from backends.history.ratios import BASELINE, Ratio
+from backends.history.rules import Rule
 
 __all__ = ["check_command", "compare_command", "export_command"]
 
@@ -44,7 +46,7 @@ def compare_command(
     """
     with errors():
         history = cache(partial(asv.read, results))
-        sides = [compare.side(_hash(name), history) for name in (first, second)]
+        sides = [compare.side(name, history, _hash) for name in (first, second)]
         found = compare.compare(*sides)
     _note_problems({id(each.history): each.history for each in sides}.values())
     _show_compared(found)
@@ -56,7 +58,7 @@ def check_command(
     against: Annotated[str, typer.Option(help="The commit that HEAD is compared with.")],
     machine: MachineOption = None,
 ) -> None:
-    """Look for what is slower, lost a speedup or fails; exit status 1 if there is any of it.
+    """Look for what is slower, takes more memory, lost a speedup or fails: exit status 1 then.
 
     HEAD is checked if it was measured, else the newest commit that was. What is allowed, and the
     speedups that are asked for, are in backends.toml, `[[check]]`.
@@ -73,15 +75,16 @@ def check_command(
         found = gate.check(history, old, commit=new, machine=where, rules=rules)
     _note_problems([history])
     _show_checked(found)
-    if found.findings or found.gone:
+    if not found.passed:
         raise typer.Exit(INVALID)
 
 
 def export_command(
     results: Results = Path("results"),
+    *,
     form: Annotated[
         str, typer.Option("--format", "-f", help=f"One of {', '.join(export.FORMATS)}.")
-    ] = "markdown",
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File; the terminal if none.")
     ] = None,
@@ -89,6 +92,8 @@ def export_command(
     commit: Annotated[str | None, typer.Option(help="The newest if none.")] = None,
 ) -> None:
     """Give the results of a commit on a machine in a form that other tools read.
+
+    `backends report` writes speedups as CSV, Markdown and JSON.
 
     Example: `backends export results --format github-action-benchmark -o output.json`.
     """
@@ -168,7 +173,7 @@ def _note_problems(histories: Iterable[History]) -> None:
         more = f" and {len(where) - 1} more" if len(where) > 1 else ""
         note(f"left out of {where[0]}{more}: {reason}")
     if len(places) > 5:
-        note(f"{len(places) - 5} more reasons; `backends export --format json` lists all")
+        note(f"{len(places) - 5} more reasons; `backends report` lists all")
 
 
 def _show_compared(found: Compared) -> None:
@@ -177,21 +182,20 @@ def _show_compared(found: Compared) -> None:
     for column in ("kernel", "backend", "dtype", "size", "times", "99% interval", "verdict"):
         table.add_column(column, justify="right" if column in ("size", "times") else "left")
     for _, row, ratio in sorted(found.rows, key=lambda each: (each[0], each[1])):
-        table.add_row(*row, *_words(ratio), ratio.verdict)
+        _add(table, *row, *_words(ratio), ratio.verdict)
     for backend, ratio in found.backends.items():
-        table.add_row("all", backend, "", "", *_words(ratio), ratio.verdict, style="bold")
+        _add(table, "all", backend, "", "", *_words(ratio), ratio.verdict, style="bold")
     out.print(table)
     for one, two in found.where:
-        out.print(
-            f"{one[0]}, {one[1][:8]}, against {two[0]}, {two[1][:8]}", markup=False, soft_wrap=True
-        )
+        line = f"{one[0]}, {one[1][:8]}, against {two[0]}, {two[1][:8]}"
+        out.print(line, markup=False, soft_wrap=True)
     out.print(found.sentence, markup=False, soft_wrap=True)
 
 
 def _show_checked(found: Checked) -> None:
     out = console()
     what = f"{found.commit[:8]} against {found.against[:8]}"
-    if not found.findings and not found.gone:
+    if found.passed:
         out.print(f"{what}: nothing slower in {found.compared} rows", markup=False)
     for machine in dict.fromkeys(each.machine for each in found.findings):
         table = _table(f"{what} on {machine}")
@@ -200,35 +204,52 @@ def _show_checked(found: Checked) -> None:
         table.add_column("at least", justify="right")
         for each in found.findings:
             if each.machine == machine:
-                times = _words(each.ratio)
-                table.add_row(*each.row, each.kind, *times, f"{each.limit:.2f}")
+                _add(table, *each.row, each.kind, *_words(each.ratio), f"{each.limit:.2f}")
         out.print(table)
     if found.findings:
         out.print(
             f"{len(found.findings)} findings in {found.compared} rows. Times: the old speed for "
-            f'"slower", else {BASELINE}\'s.',
+            f'"slower" and "more memory", else {BASELINE}\'s.',
             soft_wrap=True,
         )
-    for machine, drift in found.drift.items():
-        note(
-            f"{machine}: all rows are {abs(drift):.0%} {'slower' if drift > 0 else 'faster'}: the "
-            "machine, or what all kernels share; rows are judged beside that"
-        )
-    for machine, row in found.gone[:MOST_GONE]:
-        out.print(f"{' '.join(row)} on {machine}: measured before, and not now", markup=False)
+    lines = [
+        f"{' '.join(filter(None, row))} on {machine}: measured before, and not now"
+        for machine, row in found.gone[:MOST_GONE]
+    ]
     if len(found.gone) > MOST_GONE:
-        out.print(f"{len(found.gone) - MOST_GONE} more rows were measured before, and are not now")
+        lines.append(f"{len(found.gone) - MOST_GONE} more were measured before, and are not now")
     if found.gone:
-        out.print("`asv show HEAD` tells which of them failed.", markup=False)
+        lines.append(f"`asv show {found.commit[:8]}` tells which of them failed")
+    lines += [
+        f"[[check]] {_asked(rule)}: {machine} has no such row" for machine, rule in found.unmet
+    ]
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+    for where, drift in found.drift.items():
+        note(
+            f"{where}: all rows are {abs(drift):.0%} {'slower' if drift > 0 else 'faster'}: the "
+            "machine, or what they share; rows are judged beside that"
+        )
     if found.left_out:
-        note(f"{found.left_out} rows are of kernels that were not measured now")
+        note(f"{found.left_out} rows that were measured before were not tried now")
     for rule in found.unmatched:
-        asked = {key: value for key, value in msgspec.structs.asdict(rule).items() if value}
-        note(f"[[check]] {asked}: there is no such row in these results")
+        note(f"[[check]] {_asked(rule)}: there is no such row in these results")
+
+
+def _asked(rule: Rule) -> str:
+    asked = {key: value for key, value in msgspec.structs.asdict(rule).items() if value is not None}
+    return ", ".join(f"{key} = {value}" for key, value in asked.items())
+
+
+def _add(table: Table, *cells: str, style: str | None = None) -> None:
+    # As text: what a file says must not be taken for rich's markup.
+    table.add_row(*map(Text, cells), style=style)
 
 
 def _table(title: str) -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, title=title, title_justify="left")
+    return Table(
+        box=None, padding=(0, 2, 0, 0), pad_edge=False, title=Text(title), title_justify="left"
+    )
 
 
 def _words(ratio: Ratio) -> tuple[str, str]:

@@ -15,12 +15,17 @@ __all__ = ["Compared", "Side", "compare", "side"]
 
 
 class Side(NamedTuple):
-    """One side: all runs of a history, or those of a machine or a commit."""
+    """One side: the run in a file, or the runs of a machine or a commit."""
 
     name: str
     history: History
     machine: str | None = None
     commit: str | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a saved bench."""
+        return self.machine is None and self.commit is None
 
 
 class Compared(NamedTuple):
@@ -69,7 +74,7 @@ class Compared(NamedTuple):
         )
 
 
-def side(name: str, results: Callable[[], History]) -> Side:
+def side(name: str, results: Callable[[], History], resolve: Callable[[str], str] = str) -> Side:
     """Find what the user means: a file of ``backends bench``, a machine, or a commit.
 
     Parameters
@@ -78,6 +83,8 @@ def side(name: str, results: Callable[[], History]) -> Side:
         Path of a file; a machine's name, or part of it; the beginning of a commit's hash.
     results : callable
         Gives the history in which machines and commits are; not called for a file.
+    resolve : callable
+        Gives the hash of what is neither: of "main" or "HEAD", say.
 
     Raises
     ------
@@ -91,7 +98,10 @@ def side(name: str, results: Callable[[], History]) -> Side:
     machines = [each for each in history.machines if name.casefold() in each.casefold()]
     if name in machines:
         machines = [name]
-    commits = [each.hash for each in history.commits if each.hash.startswith(name)]
+    hashes = [each.hash for each in history.commits]
+    commits = [each for each in hashes if each.startswith(name)]
+    if not machines and not commits:
+        commits = [each for each in hashes if each == resolve(name)]
     if len(machines) + len(commits) != 1:
         known = [*history.machines, *(each.hash[:8] for each in history.commits[-5:])]
         what = "may be" if machines or commits else "is no file, and in the results there are"
@@ -104,8 +114,9 @@ def side(name: str, results: Callable[[], History]) -> Side:
 def compare(first: Side, second: Side) -> Compared:
     """Compare two sides where both have measured the same row.
 
-    A machine stands for the newest commit that both have measured, or for its newest; a commit
-    for each machine that the other side has too.
+    Two machines stand for the newest commit that both have measured, or for the newest of each;
+    two commits for each machine that has measured both; a machine and a commit for that commit and
+    the newest other one there. A file stands for itself, beside the same processor if it is there.
 
     Raises
     ------
@@ -124,8 +135,13 @@ def compare(first: Side, second: Side) -> Compared:
     ]
     if not found:
         raise HistoryError(
-            f"{first.name} and {second.name} have nothing in common: no kernel was measured on "
-            "the same backend, dtype and size by both; give both the same `asv run --bench`"
+            f"{first.name} and {second.name} have nothing in common: "
+            + (
+                "no kernel was measured on the same backend, dtype and size by both; measure both "
+                "with the same BACKENDS_ASV_PROFILE"
+                if where
+                else "no machine has measured both; name a machine, or measure there"
+            )
         )
     backends: dict[str, list[Ratio]] = defaultdict(list)
     for _, row, each in found:
@@ -160,23 +176,25 @@ def _pairs(
     second: Side,
     two: Mapping[tuple[str, str], _Run],
 ) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    """Say which run is compared with which."""
-    if first.machine is None and second.machine is None:
-        # Commits, or files: on the same machine if any has both, or one against the other.
-        same = [(a, b) for a in one for b in two if a[0] == b[0]]
-        if same:
-            return same
-    elif first.machine and second.machine and first.machine != second.machine:
-        # Machines: of the same commit, the newest, if there is one.
-        same = [(a, b) for a in one for b in two if a[1] == b[1]]
-        if same:
-            return same[:1]
-    else:
-        # A machine and a commit: that commit on this machine, if it was measured there.
-        same = [(a, b) for a in one for b in two if a[0] == b[0] and a != b]
-        if same:
-            return same[:1]
-    return [(next(iter(one)), next(iter(two)))] if one and two else []
+    """Say which run is compared with which; none where any choice would be arbitrary."""
+    every = [(a, b) for a in one for b in two]
+    if first.is_file or second.is_file:
+        # A file is one run: on the same processor if there is one, or the only other machine.
+        same = [(a, b) for a, b in every if _processor(first, a) == _processor(second, b)]
+        alone = len({machine for machine, _ in (*one, *two)}) <= 2
+        return same[:1] or (every[:1] if alone else [])
+    if first.machine and second.machine:
+        # Of the same commit, the newest, if there is one; or the newest of each.
+        same = [(a, b) for a, b in every if a[1] == b[1]]
+        return same[:1] or every[:1]
+    same = [(a, b) for a, b in every if a[0] == b[0] and a != b]
+    # Two commits on all machines that have both; a machine and a commit once.
+    return same[:1] if first.machine or second.machine else same
+
+
+def _processor(side: Side, run: tuple[str, str]) -> tuple[str | None, ...]:
+    fields = side.history.machines[run[0]].fields
+    return fields.get("cpu"), fields.get("num_cpu")
 
 
 def _best(runs: Iterable[_Run]) -> Counter[str]:

@@ -74,6 +74,8 @@ class History:
         By date.
     problems : list of Problem
         What was left out: nothing is without a word.
+    failed : set of tuple
+        Machine, commit, benchmark and parameters of what was tried and has no value.
     """
 
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class History:
     units: dict[str, str] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    failed: set[tuple[str, str, str, tuple[str, ...]]] = field(default_factory=set)
 
     def kernel_of(self, benchmark: str) -> str:
         """Give the kernel that a benchmark times; empty if it has other parameters.

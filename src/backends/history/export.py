@@ -1,9 +1,7 @@
-"""One run's results in the forms that other tools read, and as tables."""
+"""One run's results in the forms that other tools read."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import statistics
@@ -12,15 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backends.history.data import Commit, History, HistoryError, Machine, Measurement
-from backends.history.ratios import BASELINE, Ratio, Row, ratio, rows
 
 __all__ = ["FORMATS", "export"]
 
-#: Columns of a table, by which CSV and JSON name them.
-COLUMNS = (
-    *("machine", "commit", "kernel", "backend", "dtype", "size", "seconds", "low", "high"),
-    *("speedup", "speedup_low", "speedup_high", "verdict"),
-)
+#: What other tools compare, less being better.
+UNITS = ("seconds", "bytes")
 
 
 def export(history: History, form: str, *, machine: str | None, commit: str | None) -> str:
@@ -42,7 +36,9 @@ def export(history: History, form: str, *, machine: str | None, commit: str | No
     runs = {
         (each.machine, each.commit)
         for each in history.measurements
-        if machine in (None, each.machine) and commit in (None, each.commit)
+        if machine in (None, each.machine)
+        and commit in (None, each.commit)
+        and history.units[each.benchmark] in UNITS
     }
     names = sorted({name for name, _ in runs})
     if len(names) > 1:
@@ -50,78 +46,13 @@ def export(history: History, form: str, *, machine: str | None, commit: str | No
     if not names:
         raise HistoryError("there are no results of this machine and commit: run `asv run` for it")
     run = max(runs, key=lambda each: order[each[1]])
-    chosen = [each for each in history.measurements if (each.machine, each.commit) == run]
+    chosen = [
+        each
+        for each in history.measurements
+        if (each.machine, each.commit) == run and history.units[each.benchmark] in UNITS
+    ]
     about = history.machines[run[0]]
     return FORMATS[form](history, chosen, about, history.commits[order[run[1]]])
-
-
-def _table(history: History, chosen: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Give a line for each row that times a kernel."""
-    found = dict(rows(history, chosen))
-    lines = []
-    for row, each in found.items():
-        base = found.get(row._replace(backend=BASELINE))
-        speedup = ratio(base, each) if base and row.backend != BASELINE else None
-        values = (
-            *(each.machine, each.commit, *row, each.value, each.low, each.high),
-            *(speedup or (None, None, None, "")),
-        )
-        lines.append(dict(zip(COLUMNS, values, strict=True)))
-    return lines
-
-
-def _csv(history: History, chosen: Sequence[Measurement], machine: Machine, commit: Commit) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_table(history, chosen))
-    return out.getvalue()
-
-
-def _json(history: History, chosen: Sequence[Measurement], machine: Machine, commit: Commit) -> str:
-    content = {
-        "machine": dict(machine.fields),
-        "commit": commit._asdict(),
-        "rows": _table(history, chosen),
-        "left_out": [problem._asdict() for problem in history.problems],
-    }
-    return _dump(content)
-
-
-def _markdown(
-    history: History, chosen: Sequence[Measurement], machine: Machine, commit: Commit
-) -> str:
-    lines = [
-        f"Commit {commit.hash[:8]} on {machine.name}: times the speed of {BASELINE}.",
-        "",
-        "| kernel | dtype | size | backend | time | speedup | 99% interval | verdict |",
-        "|---|---|--:|---|--:|--:|--:|---|",
-    ]
-    found = dict(rows(history, chosen))
-    for row, each in sorted(found.items(), key=lambda item: _order(item[0])):
-        base = found.get(row._replace(backend=BASELINE))
-        speedup: Sequence[str] = ("", "", "")
-        if base and row.backend != BASELINE:
-            speedup = _words(ratio(base, each))
-        cells = (row.kernel, row.dtype, row.size, row.backend, _time(each.value), *speedup)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _order(row: Row) -> tuple[str, str, float, str]:
-    size = float(row.size) if row.size.isdigit() else 0.0
-    return row.kernel, row.dtype, size, row.backend
-
-
-def _words(found: Ratio) -> tuple[str, str, str]:
-    return f"{found.value:.2f}", f"{found.low:.2f} to {found.high:.2f}", found.verdict
-
-
-def _time(seconds: float) -> str:
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
 
 
 def _github(
@@ -234,9 +165,6 @@ def _finite(content: Any) -> Any:
 
 #: Name of a form, and what makes it.
 FORMATS: dict[str, Callable[[History, Sequence[Measurement], Machine, Commit], str]] = {
-    "csv": _csv,
     "github-action-benchmark": _github,
-    "json": _json,
-    "markdown": _markdown,
     "pytest-benchmark": _pytest,
 }

@@ -1,91 +1,48 @@
-"""Whether a commit is slower than another, or has lost what its backends gained.
-
-A row that was measured before and fails now is lost, too.
+"""Whether a commit is slower than another, has lost what its backends gained, or fails.
 
 Two runs of the same code differ by more than their samples tell: processes lie differently in
 memory, and the machine has slow minutes. So a row counts as slower only if
 
 * its interval leaves the old time out,
-* it is slower by more than what is allowed, and by more than four times the spread of all rows,
-  most of which no commit changes, and of the same row in earlier commits;
-* all that relative to the median of all rows, which is the machine, not a kernel.
+* it is slower by more than what is allowed, and by more than four times what rows of its backend
+  differ by anyway, most of which no commit changes,
+* and by more than four times what the same row differed by in earlier commits;
+* all that beside NumPy's own loops, whose change is the machine's, and beside a small change of
+  all that its backend computes.
+
+Calls, imports, memory and what `install` gains are rows too; their backend is the parameter.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median, quantiles
 from typing import NamedTuple
 
-import msgspec
-
 from backends.history.data import History, HistoryError, Measurement
 from backends.history.ratios import BASELINE, FLOOR, Ratio, Row, judge, ratio, rows
+from backends.history.rules import Rule, usable_cores
 
-__all__ = ["Checked", "Finding", "Rule", "check"]
+__all__ = ["Checked", "Finding", "check"]
 
 #: Spreads beyond which no row is found in 20 runs of 300 rows.
 SPREADS = 4.0
 #: That of the quotients of two runs on a quiet machine: the least, where too few rows tell.
 SPREAD = 0.02
+#: A change of a whole backend that is taken for the machine's, relative: its cores were disturbed.
+SHIFT = 0.1
 #: From how many rows, or earlier commits, a median or a spread is made.
 ENOUGH = 8
 #: How many earlier commits tell the spread of a row.
 EARLIER = 20
+#: By how much more memory a row may take, relative: it is one number, without an interval.
+MORE = 0.25
 
 #: What one machine has measured of one commit.
 _Run = dict[Row, Measurement]
-
-
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is asked of some rows: ``[[check]]`` in backends.toml.
-
-    Attributes
-    ----------
-    kernel, backend, dtype, size, cores
-        Which rows, and on machines of how many cores; None: all.
-    slower : float or None
-        By how much a row may be slower than before, relative. Of several rules the last counts.
-    speedup : float or None
-        How many times the baseline's speed a row must have.
-
-    Examples
-    --------
-    In backends.toml, "twice as slow is no matter for gamma; openmp's sin of a million elements
-    is at least 1.5 times as fast as NumPy's on two cores"::
-
-        [[check]]
-        kernel = "gamma"
-        slower = 1.0
-
-        [[check]]
-        kernel = "sin"
-        backend = "openmp"
-        size = 1e6
-        cores = 2
-        speedup = 1.5
-    """
-
-    kernel: str | None = None
-    backend: str | None = None
-    dtype: str | None = None
-    size: int | float | None = None
-    cores: int | None = None
-    slower: float | None = None
-    speedup: float | None = None
-
-    def holds_for(self, row: Row, cores: str) -> bool:
-        """Say whether the rule is for this row, on a machine of so many cores."""
-        return (
-            self.kernel in (None, row.kernel)
-            and self.backend in (None, row.backend)
-            and self.dtype in (None, row.dtype)
-            and (self.size is None or str(int(self.size)) == row.size)
-            and (self.cores is None or str(self.cores) == cores)
-        )
 
 
 class Finding(NamedTuple):
@@ -94,9 +51,9 @@ class Finding(NamedTuple):
     Attributes
     ----------
     kind : str
-        "slower", "lost speedup", or "below" (a rule's speedup).
+        "slower", "more memory", "lost speedup", or "below" (a rule's speedup).
     ratio : Ratio
-        Times the old speed, relative to all rows; for the others the speedup now.
+        Times the old speed, beside what the machine changed by; for the last two the speedup now.
     limit : float
         What `ratio` would have to reach.
     """
@@ -116,14 +73,15 @@ class Checked(NamedTuple):
     compared : int
         Rows that both commits have.
     gone : list of tuple of str and Row
-        Machines and rows that were measured before, and are not now, though their kernel is: a
-        backend that fails, or is not there any more.
+        Machines and rows that were measured before, and now fail or are skipped.
+    unmet : list of tuple of str and Rule
+        Machines, and rules about a speedup of which they should have a row and have none.
     left_out : int
-        Rows of kernels that were not measured now, as by ``asv run --bench``.
+        Rows that were not tried now, as by ``asv run --bench`` or in a smaller profile.
     drift : dict of str to float
-        By how much all rows of a machine are slower than before, relative.
+        By how much all rows of a machine, or of a backend there, are slower, relative.
     unmatched : list of Rule
-        Rules about a speedup that no row here is for.
+        Rules about a speedup that are for no machine, or no benchmark, of this commit.
     """
 
     commit: str
@@ -131,9 +89,15 @@ class Checked(NamedTuple):
     findings: list[Finding]
     compared: int
     gone: list[tuple[str, Row]]
+    unmet: list[tuple[str, Rule]]
     left_out: int
     drift: dict[str, float]
     unmatched: list[Rule]
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is nothing to complain of."""
+        return not (self.findings or self.gone or self.unmet)
 
 
 def check(
@@ -158,10 +122,10 @@ def check(
     Raises
     ------
     HistoryError
-        No machine has both.
+        No machine has both, or they have no row in common.
     """
     runs: dict[str, dict[str, _Run]] = defaultdict(lambda: defaultdict(dict))
-    for row, each in rows(history, history.measurements):
+    for row, each in _rows(history):
         if machine in (None, each.machine):
             runs[each.machine][each.commit][row] = each
     order = {commit.hash: index for index, commit in enumerate(history.commits)}
@@ -169,86 +133,159 @@ def check(
     measured = {each for run in both.values() for each in run}
     head = commit or max(measured, key=lambda each: order[each], default="")
     both = {name: run for name, run in both.items() if head in run}
+    where = machine or "any one machine"
     if not both or head == against:
         other = commit[:8] if commit else "a newer commit"
         raise HistoryError(
-            f"there are no results of both {against[:8]} and {other} on "
-            f"{machine or 'any one machine'}: run `asv run {against[:8]}^!` and `asv run HEAD^!`"
+            f"there are no results of both {against[:8]} and {other} on {where}: run "
+            f"`asv run {against[:8]}^!` and `asv run HEAD^!`"
         )
-    found = Checked(head, against, [], 0, [], 0, {}, [])
+    found = Checked(head, against, [], 0, [], [], 0, {}, [])
     matched: set[Rule] = set()
     for name, run in both.items():
-        cores = history.machines[name].fields.get("num_cpu", "")
-        mine = {row: [rule for rule in rules if rule.holds_for(row, cores)] for row in run[head]}
-        matched.update(rule for some in mine.values() for rule in some)
         old, new = run[against], run[head]
+        cores = usable_cores(history.machines[name])
+        mine = {row: [rule for rule in rules if rule.holds_for(row, cores)] for row in new}
         earlier = [run[c] for c in order if c in run and order[c] <= order[against]]
-        drift, findings = _slower(name, old, new, earlier, mine)
-        found.findings.extend(findings)
+        drift = _drift(old, new)
+        found.drift.update((f"{name}{', ' * bool(b)}{b}", x) for b, x in _said(drift).items())
+        found.findings.extend(_slower(name, old, new, earlier, mine, drift))
         found.findings.extend(_below(name, new, mine))
-        kernels = {row.kernel for row in new}
-        lost = [row for row in old if row not in new]
-        found.gone.extend((name, row) for row in lost if row.kernel in kernels)
-        if abs(drift) > math.log1p(FLOOR):
-            found.drift[name] = math.expm1(-drift)
+        lost = {row: old[row] for row in old if row not in new}
+        tried = history.failed
+        gone = [r for r, was in lost.items() if (name, head, was.benchmark, was.params) in tried]
+        found.gone.extend((name, row) for row in gone)
+        for rule in rules:
+            if rule.speedup is None or rule.cores not in (None, cores):
+                continue
+            if any(rule in mine[row] and _base(row, new) for row in new):
+                matched.add(rule)
+            elif rule.kernel is None or any(row.kernel == rule.kernel for row in (*new, *gone)):
+                matched.add(rule)
+                found.unmet.append((name, rule))
         found = found._replace(
             compared=found.compared + len(old.keys() & new.keys()),
-            left_out=found.left_out + sum(row.kernel not in kernels for row in lost),
+            left_out=found.left_out + len(lost) - len(gone),
+        )
+    if not found.compared and not found.gone:
+        raise HistoryError(
+            f"{against[:8]} and {head[:8]} have no row in common on {where}: measure both with the "
+            "same BACKENDS_ASV_PROFILE and the same `asv run --bench`"
         )
     return found._replace(unmatched=[r for r in rules if r.speedup and r not in matched])
 
 
+def _rows(history: History) -> Iterator[tuple[Row, Measurement]]:
+    """Give what times a kernel, and all else that is in seconds or bytes."""
+    yield from rows(history, history.measurements)
+    others = {
+        name
+        for name, unit in history.units.items()
+        if unit in ("seconds", "bytes") and not history.kernel_of(name)
+    }
+    for each in history.measurements:
+        if each.benchmark in others and each.value > 0:
+            yield Row(each.benchmark, ", ".join(each.params), "", ""), each
+
+
+def _is_kernel(row: Row) -> bool:
+    return bool(row.dtype)
+
+
+def _drift(old: _Run, new: _Run) -> dict[str, float]:
+    """Give how much faster a machine is, under "", and its backends, as logarithms.
+
+    That of the machine is NumPy's own, whose loops no commit changes; else, where parallel
+    backends lose what they gain, most rows would.
+    """
+    by_backend: dict[str, list[float]] = defaultdict(list)
+    for row, was in old.items():
+        if row in new and _is_kernel(row):
+            by_backend[row.backend].append(math.log(was.value / new[row].value))
+    every = [change for changes in by_backend.values() for change in changes]
+    of_all = next((x for x in (by_backend[BASELINE], every) if len(x) >= ENOUGH), [0.0])
+    drift = {"": median(of_all)}
+    for backend, changes in by_backend.items():
+        middle = median(changes) if len(changes) >= ENOUGH else drift[""]
+        # What is more than disturbance leaves is a change of the code: the rows show it.
+        drift[backend] = middle if abs(middle - drift[""]) <= math.log1p(SHIFT) else drift[""]
+    return drift
+
+
+def _said(drift: dict[str, float]) -> dict[str, float]:
+    """Give what is worth a word, as shares of the time."""
+    least, machine = math.log1p(FLOOR), drift[""]
+    return {
+        backend: math.expm1(-change)
+        for backend, change in drift.items()
+        if abs(change if not backend else change - machine) > least
+    }
+
+
 def _slower(
-    machine: str, old: _Run, new: _Run, earlier: Sequence[_Run], rules: dict[Row, list[Rule]]
-) -> tuple[float, list[Finding]]:
-    """Give the logarithm of how much faster all rows are, and those that are slower beside that."""
-    changes = {row: math.log(old[row].value / new[row].value) for row in new if row in old}
-    drift = median(changes.values()) if len(changes) >= ENOUGH else 0.0
+    machine: str,
+    old: _Run,
+    new: _Run,
+    earlier: Sequence[_Run],
+    rules: dict[Row, list[Rule]],
+    drift: dict[str, float],
+) -> Iterator[Finding]:
+    """Give the rows that are slower beside what the machine changed by, or lost their speedup."""
+    beside = {
+        row: math.log(old[row].value / new[row].value) - drift.get(row.backend, drift[""])
+        for row in new
+        if row in old and _is_kernel(row)
+    }
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for row, change in changes.items():
+    for row, change in beside.items():
         groups[row.backend, row.size].append(change)
-    few = len(changes) < ENOUGH
-    general = _spread(list(changes.values()))
-    findings = []
-    for row in changes:
-        allowed = next((r.slower for r in reversed(rules[row]) if r.slower is not None), FLOOR)
+    general = _scatter(list(beside.values()))
+    for row, now in new.items():
+        if row not in old:
+            continue
+        allowed = next((r.slower for r in reversed(rules[row]) if r.slower is not None), None)
+        if now.low is None and not now.samples:
+            more = ratio(_exact(old[row]), _exact(now), MORE if allowed is None else allowed)
+            if more.verdict == "slower":
+                yield Finding(machine, row, "more memory", more, 1 / (1 + MORE))
+            continue
         series = [math.log(run[row].value) for run in earlier[-EARLIER:] if row in run]
         steps = [later - sooner for sooner, later in pairwise(series)]
         # Short calls of threads differ more from run to run than long ones of one thread.
-        spread = max(general, _spread(groups[row.backend, row.size]), _spread(steps))
-        if few:
-            spread = max(SPREAD, spread, _loudness(old[row]), _loudness(new[row]))
-        floor = max(allowed, math.expm1(SPREADS * spread))
-        now = _beside(ratio(old[row], new[row]), drift, floor)
-        if now.verdict == "slower":
-            findings.append(Finding(machine, row, "slower", now, 1 / (1 + floor)))
-        elif _was_faster(row, old) and row._replace(backend=BASELINE) in new:
-            speedup = ratio(new[row._replace(backend=BASELINE)], new[row])
-            before = ratio(old[row._replace(backend=BASELINE)], old[row])
-            if speedup.high < min(1.0, before.low / (1 + floor)):
-                findings.append(Finding(machine, row, "lost speedup", speedup, 1.0))
-    return drift, findings
-
-
-def _below(machine: str, new: _Run, rules: dict[Row, list[Rule]]) -> list[Finding]:
-    """Give the rows that have not the speedup that a rule asks for, beyond their interval."""
-    findings = []
-    for row, mine in rules.items():
-        base = new.get(row._replace(backend=BASELINE))
-        least = next((rule.speedup for rule in reversed(mine) if rule.speedup is not None), None)
-        if least is None or base is None or row.backend == BASELINE:
+        spread = max(general, _scatter(groups[row.backend, row.size]), _spread(steps))
+        if len(beside) < ENOUGH or not _is_kernel(row):
+            spread = max(SPREAD, spread, _loudness(old[row]), _loudness(now))
+        floor = max(FLOOR if allowed is None else allowed, math.expm1(SPREADS * spread))
+        found = _beside(ratio(old[row], now), drift.get(row.backend, drift[""]), floor)
+        if found.verdict == "slower":
+            yield Finding(machine, row, "slower", found, 1 / (1 + floor))
             continue
-        speedup = ratio(base, new[row])
-        if speedup.high < least:
-            findings.append(Finding(machine, row, "below", speedup, least))
-    return findings
+        was, base = _base(row, old), _base(row, new)
+        if was and base:
+            before, speedup = ratio(was, old[row]), ratio(base, now)
+            fell = speedup.high < before.low and speedup.value * (1 + floor) < before.value
+            if fell and before.verdict == "faster" and speedup.verdict != "faster":
+                yield Finding(machine, row, "lost speedup", speedup, 1.0)
 
 
-def _was_faster(row: Row, old: _Run) -> bool:
-    base = old.get(row._replace(backend=BASELINE))
-    return (
-        row.backend != BASELINE and base is not None and ratio(base, old[row]).verdict == "faster"
-    )
+def _below(machine: str, new: _Run, rules: dict[Row, list[Rule]]) -> Iterator[Finding]:
+    """Give the rows that have not the speedup that a rule asks for, beyond their interval."""
+    for row, mine in rules.items():
+        base = _base(row, new)
+        least = next((rule.speedup for rule in reversed(mine) if rule.speedup is not None), None)
+        if least is not None and base:
+            speedup = ratio(base, new[row])
+            if speedup.high < least:
+                yield Finding(machine, row, "below", speedup, least)
+
+
+def _base(row: Row, run: _Run) -> Measurement | None:
+    """Give what NumPy took for the same, if that was measured and is not this row itself."""
+    return run.get(row._replace(backend=BASELINE)) if row.backend != BASELINE else None
+
+
+def _exact(each: Measurement) -> Measurement:
+    return each._replace(low=each.value, high=each.value)
 
 
 def _beside(found: Ratio, drift: float, floor: float) -> Ratio:
@@ -256,6 +293,18 @@ def _beside(found: Ratio, drift: float, floor: float) -> Ratio:
     ends = (found.value, found.low, found.high)
     value, low, high = (math.log(x) - drift if x > 0 else -math.inf for x in ends)
     return judge(value, value - low, high - value, floor)
+
+
+def _scatter(changes: Sequence[float]) -> float:
+    """Give the standard deviation about 0, as the side tells it that has less.
+
+    Noise makes as many rows faster as slower. A commit that makes half of all rows slower, or
+    faster, would be taken for noise if both sides counted.
+    """
+    if len(changes) < ENOUGH:
+        return 0.0
+    sides = [[abs(x) for x in changes if x * sign >= 0] for sign in (1, -1)]
+    return 1.4826 * min(median(side) if side else 0.0 for side in sides)
 
 
 def _spread(changes: Sequence[float]) -> float:

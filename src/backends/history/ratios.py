@@ -22,18 +22,24 @@ __all__ = [
     "FLOOR",
     "Ratio",
     "Row",
-    "Speedup",
     "geometric_mean",
     "judge",
     "ratio",
     "rows",
-    "speedups",
 ]
 
 #: What every other backend is compared with.
 BASELINE = "numpy"
+#: What two runs of the same code differ by as wholes, relative: on two quiet cores
+#: (`python benchmarks/gate.py repeat`). It is in all rows, so that their mean does not lessen it.
+WHOLE = 0.02
+#: Samples of one measurement that count: more would take memory with their square.
+MOST = 200
 #: A smaller difference, relative, is none: one process differs so much from the next.
 FLOOR = 0.05
+
+
+_EVENLY = (np.arange(MOST) + 0.5) / MOST
 
 
 class Ratio(NamedTuple):
@@ -58,15 +64,6 @@ class Row(NamedTuple):
     size: str
 
 
-class Speedup(NamedTuple):
-    """A backend against the baseline, by one machine and commit."""
-
-    machine: str
-    commit: str
-    row: Row
-    ratio: Ratio
-
-
 def rows(
     history: History, measurements: Iterable[Measurement]
 ) -> Iterator[tuple[Row, Measurement]]:
@@ -77,20 +74,6 @@ def rows(
         if kernel:
             backend, dtype, size = each.params
             yield Row(kernel, backend, dtype, size), each
-
-
-def speedups(
-    history: History, measurements: Iterable[Measurement], floor: float = FLOOR
-) -> Iterator[Speedup]:
-    """Compare each backend with the baseline where all else is equal.
-
-    What has no baseline, or no interval, has no speedup.
-    """
-    found = {(each.machine, each.commit, row): each for row, each in rows(history, measurements)}
-    for (machine, commit, row), each in found.items():
-        baseline = found.get((machine, commit, row._replace(backend=BASELINE)))
-        if row.backend != BASELINE and baseline is not None:
-            yield Speedup(machine, commit, row, ratio(baseline, each, floor))
 
 
 def ratio(base: Measurement, other: Measurement, floor: float = FLOOR) -> Ratio:
@@ -127,6 +110,7 @@ def ratio(base: Measurement, other: Measurement, floor: float = FLOOR) -> Ratio:
 
 def _ranks(base: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """Give the ends of the interval, as logarithms."""
+    base, other = (np.quantile(x, _EVENLY) if len(x) > MOST else x for x in (base, other))
     quotients = np.sort(np.subtract.outer(np.log(base), np.log(other)), axis=None)
     count = len(quotients)
     width = 2.576 * math.sqrt(count * (len(base) + len(other) + 1) / 12)
@@ -137,11 +121,11 @@ def _ranks(base: Sequence[float], other: Sequence[float]) -> tuple[float, float]
 
 
 def geometric_mean(ratios: Sequence[Ratio], floor: float = FLOOR) -> Ratio:
-    """Give the mean of independent ratios, none of which counts more than another."""
-    count = len(ratios)
+    """Give the mean of the ratios of two runs, none of which counts more than another."""
+    count, whole = len(ratios), 2.576 * math.log1p(WHOLE)
     value = sum(math.log(each.value) for each in ratios) / count
-    down = math.hypot(*(_distance(each.value, each.low) for each in ratios)) / count
-    up = math.hypot(*(_distance(each.value, each.high) for each in ratios)) / count
+    down = math.hypot(*(_distance(each.value, each.low) / count for each in ratios), whole)
+    up = math.hypot(*(_distance(each.value, each.high) / count for each in ratios), whole)
     return judge(value, down, up, floor)
 
 
