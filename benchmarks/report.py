@@ -1,9 +1,9 @@
 """What `backends report` takes for years of results: seconds, memory, the page, its first paint.
 
-``python benchmarks/report.py`` makes results of 10 machines, 500 commits and 300 rows each (a minute,
-400 MB in a temporary folder), lets the command make its page --times times, and opens that in
-Chromium (``apt install chromium``), if there is one. The targets are 10 seconds, 500 MB, a page under
-10 MB and a first paint under 2 seconds; the exit status is 1 where a median misses one.
+``python benchmarks/report.py`` makes results of 10 machines, 500 commits and 300 rows each (a
+minute, 400 MB in a temporary folder), lets the command make its page --times times, and opens that
+in Chromium (``apt install chromium``), if there is one. The targets are 10 seconds, 500 MB, a page
+under 10 MB and a first paint under 2 seconds; the exit status is 1 where a median misses one.
 """
 
 from __future__ import annotations
