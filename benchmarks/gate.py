@@ -35,6 +35,7 @@ ROWS = r"track_(add|sqrt|exp|sin|tanh|erf|gammaln|ndtri|matmul|cholesky)\b"
 REPOSITORY = Path(__file__).parents[1]
 ENVIRONMENT = {"BACKENDS_ASV_PROFILE": "quick", "GIT_AUTHOR_NAME": "x", "GIT_AUTHOR_EMAIL": "x"}
 ENVIRONMENT |= {"GIT_COMMITTER_NAME": "x", "GIT_COMMITTER_EMAIL": "x"}
+ASV = str(Path(sys.executable).with_name("asv"))
 #: A sleep, not more work: an engine that takes the loop of the body's ufunc must still find it.
 PLANTED = """\
     import time
@@ -87,7 +88,7 @@ def repeat(machine: str, rows: str, times: int, show: Console) -> int:
         for name in track(hashes, "measuring", console=show):
             options = ("--machine", machine, "--record-samples", "--bench", rows)
             same = ("--environment", f"existing:{sys.executable}", "--set-commit-hash", name)
-            run("asv", "run", *options, *same, folder=folder)
+            run(ASV, "run", *options, *same, folder=folder)
         history = asv.read(folder / "results")
     alarms = 0
     for name, kept in (("the two alone", False), ("all before it", True)):
@@ -116,7 +117,7 @@ def planted(machine: str, rows: str, times: int, slower: float, show: Console) -
         new = commit(folder, "sin takes longer")
         for i in track(range(times), "measuring", console=show):
             options = ("--machine", machine, "--record-samples", "--bench", rows)
-            told = run("asv", "continuous", *options, base, new, folder=folder, fails=True)
+            told = run(ASV, "continuous", *options, base, new, folder=folder, fails=True)
             by_asv += any("track_sin" in line and line.startswith("|") for line in told.split("\n"))
             found = gate.check(asv.read(folder / "results"), base, commit=new)
             names = {(each.row.kernel, each.row.backend) for each in found.findings}

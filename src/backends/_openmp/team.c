@@ -38,6 +38,10 @@ static const double AWAKE = 1e-3;
 /* What waking is taken to cost at most before it was seen more than once, in seconds; and the factor
  * by which that estimate changes each time. */
 static const double FIRST_ASLEEP = 2e-4, STEP = 1.25;
+/* Seconds that a region takes at most where nothing disturbs; and after how many calls that were not
+ * shared for want of that it is looked at again: that adds less than a twentieth to them. */
+static const double GOOD = 2e-5;
+enum { REFUSALS = 64 };
 
 #ifndef _WIN32
 static void in_forked_child(void)
@@ -263,10 +267,32 @@ double team_least_work(int wanted)
     return least_work(wanted, cost);
 }
 
+/* The cost was measured once, maybe while something kept the workers from running: it would then
+ * forbid teams for as long as the process lives. Calls that are long enough for a good team look
+ * again from time to time. */
+static void look_again(int wanted)
+{
+    static atomic_int refused;
+    _Atomic double *const known = &awake_costs[wanted < MOST_KNOWN ? wanted : MOST_KNOWN - 1];
+    const double cost = atomic_load(known);
+    if (cost > GOOD && atomic_fetch_add(&refused, 1) % REFUSALS == 0) {
+        const double took = team_region(wanted);
+        if (took > 0.0 && took < cost) {
+            atomic_store(known, took);
+        }
+    }
+}
+
 bool team_pays(int wanted, double seconds, bool pays_awake)
 {
     const double least = team_least_work(wanted);
-    if (least == 0.0 || (seconds < least && !pays_awake)) {
+    if (least == 0.0) {
+        return false;
+    }
+    if (seconds < least && !pays_awake) {
+        if (seconds > GOOD) {
+            look_again(wanted);
+        }
         return false;
     }
     if (last_end > 0.0 && team_clock() - last_end < AWAKE) {

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import msgspec
@@ -25,6 +26,8 @@ from backends.history.rules import Rule
 
 __all__ = ["check_command", "compare_command", "export_command"]
 
+#: Where half of the rows must be so much slower, relative, the user is told so.
+LOUD = 0.2
 #: Rows that are gone, each with a line of its own.
 MOST_GONE = 10
 
@@ -225,6 +228,12 @@ def _show_checked(found: Checked) -> None:
     ]
     for line in lines:
         out.print(line, markup=False, soft_wrap=True)
+    if found.least and median(found.least) > LOUD:
+        note(
+            f"the two runs differ so much by themselves that most rows had to be "
+            f"{median(found.least):.0%} slower to be found: measure both where nothing else runs, "
+            "or in more rounds (`asv run --attribute rounds=8`)"
+        )
     for where, drift in found.drift.items():
         note(
             f"{where}: all rows are {abs(drift):.0%} {'slower' if drift > 0 else 'faster'}: the "

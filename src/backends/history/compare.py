@@ -179,9 +179,9 @@ def _pairs(
     """Say which run is compared with which; none where any choice would be arbitrary."""
     every = [(a, b) for a in one for b in two]
     if first.is_file or second.is_file:
-        # A file is one run: on the same processor if there is one, or the only other machine.
+        # A file is one run: beside one on the same processor, or on the only other machine.
         same = [(a, b) for a, b in every if _processor(first, a) == _processor(second, b)]
-        alone = len({machine for machine, _ in (*one, *two)}) <= 2
+        alone = all(len({machine for machine, _ in runs}) == 1 for runs in (one, two))
         return same[:1] or (every[:1] if alone else [])
     if first.machine and second.machine:
         # Of the same commit, the newest, if there is one; or the newest of each.

@@ -4,9 +4,9 @@ Two runs of the same code differ by more than their samples tell: processes lie 
 memory, and the machine has slow minutes. So a row counts as slower only if
 
 * its interval leaves the old time out,
-* it is slower by more than what is allowed, and by more than four times what rows of its backend
+* it is slower by more than what is allowed, and by more than eight times what rows of its backend
   differ by anyway, most of which no commit changes,
-* and by more than four times what the same row differed by in earlier commits;
+* and by more than eight times what the same row differed by in earlier commits;
 * all that beside NumPy's own loops, whose change is the machine's, and beside a small change of
   all that its backend computes.
 
@@ -28,10 +28,11 @@ from backends.history.rules import Rule, usable_cores
 
 __all__ = ["Checked", "Finding", "check"]
 
-#: Spreads beyond which no row is found in 20 runs of 300 rows.
-SPREADS = 4.0
+#: Spreads beyond which no row is found in 20 repeats on two shared cores, where rows differ by a
+#: tenth from run to run and one in forty by a half (`python benchmarks/gate.py repeat`).
+SPREADS = 8.0
 #: That of the quotients of two runs on a quiet machine: the least, where too few rows tell.
-SPREAD = 0.02
+SPREAD = 0.015
 #: A change of a whole backend that is taken for the machine's, relative: its cores were disturbed.
 SHIFT = 0.1
 #: From how many rows, or earlier commits, a median or a spread is made.
@@ -72,6 +73,8 @@ class Checked(NamedTuple):
     ----------
     compared : int
         Rows that both commits have.
+    least : list of float
+        By how much each had to be slower to be found, relative.
     gone : list of tuple of str and Row
         Machines and rows that were measured before, and now fail or are skipped.
     unmet : list of tuple of str and Rule
@@ -88,6 +91,7 @@ class Checked(NamedTuple):
     against: str
     findings: list[Finding]
     compared: int
+    least: list[float]
     gone: list[tuple[str, Row]]
     unmet: list[tuple[str, Rule]]
     left_out: int
@@ -140,7 +144,7 @@ def check(
             f"there are no results of both {against[:8]} and {other} on {where}: run "
             f"`asv run {against[:8]}^!` and `asv run HEAD^!`"
         )
-    found = Checked(head, against, [], 0, [], [], 0, {}, [])
+    found = Checked(head, against, [], 0, [], [], [], 0, {}, [])
     matched: set[Rule] = set()
     for name, run in both.items():
         old, new = run[against], run[head]
@@ -149,7 +153,9 @@ def check(
         earlier = [run[c] for c in order if c in run and order[c] <= order[against]]
         drift = _drift(old, new)
         found.drift.update((f"{name}{', ' * bool(b)}{b}", x) for b, x in _said(drift).items())
-        found.findings.extend(_slower(name, old, new, earlier, mine, drift))
+        floors = _floors(old, new, earlier, mine, drift)
+        found.least.extend(floors.values())
+        found.findings.extend(_slower(name, old, new, floors, drift))
         found.findings.extend(_below(name, new, mine))
         lost = {row: old[row] for row in old if row not in new}
         tried = history.failed
@@ -222,15 +228,14 @@ def _said(drift: dict[str, float]) -> dict[str, float]:
     }
 
 
-def _slower(
-    machine: str,
+def _floors(
     old: _Run,
     new: _Run,
     earlier: Sequence[_Run],
     rules: dict[Row, list[Rule]],
     drift: dict[str, float],
-) -> Iterator[Finding]:
-    """Give the rows that are slower beside what the machine changed by, or lost their speedup."""
+) -> dict[Row, float]:
+    """Give by how much each row that both have may be slower, relative."""
     beside = {
         row: math.log(old[row].value / new[row].value) - drift.get(row.backend, drift[""])
         for row in new
@@ -240,30 +245,40 @@ def _slower(
     for row, change in beside.items():
         groups[row.backend, row.size].append(change)
     general = _scatter(list(beside.values()))
-    for row, now in new.items():
-        if row not in old:
-            continue
+    floors = {}
+    for row in (each for each in new if each in old):
         allowed = next((r.slower for r in reversed(rules[row]) if r.slower is not None), None)
-        if now.low is None and not now.samples:
-            more = ratio(_exact(old[row]), _exact(now), MORE if allowed is None else allowed)
-            if more.verdict == "slower":
-                yield Finding(machine, row, "more memory", more, 1 / (1 + MORE))
+        if _is_number(new[row]):
+            floors[row] = MORE if allowed is None else allowed
             continue
         series = [math.log(run[row].value) for run in earlier[-EARLIER:] if row in run]
         steps = [later - sooner for sooner, later in pairwise(series)]
         # Short calls of threads differ more from run to run than long ones of one thread.
         spread = max(general, _scatter(groups[row.backend, row.size]), _spread(steps))
         if len(beside) < ENOUGH or not _is_kernel(row):
-            spread = max(SPREAD, spread, _loudness(old[row]), _loudness(now))
-        floor = max(FLOOR if allowed is None else allowed, math.expm1(SPREADS * spread))
-        found = _beside(ratio(old[row], now), drift.get(row.backend, drift[""]), floor)
+            spread = max(SPREAD, spread, _loudness(old[row]), _loudness(new[row]))
+        floors[row] = max(FLOOR if allowed is None else allowed, math.expm1(SPREADS * spread))
+    return floors
+
+
+def _slower(
+    machine: str, old: _Run, new: _Run, floors: dict[Row, float], drift: dict[str, float]
+) -> Iterator[Finding]:
+    """Give the rows that are slower beside what the machine changed by, or lost their speedup."""
+    for row, floor in floors.items():
+        was, now, limit = old[row], new[row], 1 / (1 + floor)
+        if _is_number(now):
+            found, kind = ratio(_exact(was), _exact(now), floor), "more memory"
+        else:
+            found, kind = ratio(was, now), "slower"
+            found = _beside(found, drift.get(row.backend, drift[""]), floor)
         if found.verdict == "slower":
-            yield Finding(machine, row, "slower", found, 1 / (1 + floor))
+            yield Finding(machine, row, kind, found, limit)
             continue
-        was, base = _base(row, old), _base(row, new)
-        if was and base:
-            before, speedup = ratio(was, old[row]), ratio(base, now)
-            fell = speedup.high < before.low and speedup.value * (1 + floor) < before.value
+        base_was, base = _base(row, old), _base(row, new)
+        if base_was and base:
+            before, speedup = ratio(base_was, was), ratio(base, now)
+            fell = speedup.high < before.low and speedup.value < before.value * limit
             if fell and before.verdict == "faster" and speedup.verdict != "faster":
                 yield Finding(machine, row, "lost speedup", speedup, 1.0)
 
@@ -284,6 +299,11 @@ def _base(row: Row, run: _Run) -> Measurement | None:
     return run.get(row._replace(backend=BASELINE)) if row.backend != BASELINE else None
 
 
+def _is_number(each: Measurement) -> bool:
+    """Tell whether it is one number, of which no interval can be had: memory, say."""
+    return each.low is None and not each.samples
+
+
 def _exact(each: Measurement) -> Measurement:
     return each._replace(low=each.value, high=each.value)
 
@@ -296,15 +316,21 @@ def _beside(found: Ratio, drift: float, floor: float) -> Ratio:
 
 
 def _scatter(changes: Sequence[float]) -> float:
-    """Give the standard deviation about 0, as the side tells it that has less.
+    """Give the standard deviation about 0; where one side has twice the other's, the other's.
 
-    Noise makes as many rows faster as slower. A commit that makes half of all rows slower, or
-    faster, would be taken for noise if both sides counted.
+    Noise makes rows faster as much as slower. A commit that makes half of all rows slower, or
+    faster, would be taken for noise if both sides counted. From three quarters of the rows, not
+    half as :func:`_spread`: what they differ by has long tails, and the middles were taken off.
     """
     if len(changes) < ENOUGH:
         return 0.0
     sides = [[abs(x) for x in changes if x * sign >= 0] for sign in (1, -1)]
-    return 1.4826 * min(median(side) if side else 0.0 for side in sides)
+    small, large = sorted(map(_upper_quarter, sides))
+    return (small if large > 2 * small else _upper_quarter(list(map(abs, changes)))) / 1.15
+
+
+def _upper_quarter(sizes: list[float]) -> float:
+    return quantiles(sizes, method="inclusive")[2] if len(sizes) > 1 else sum(sizes)
 
 
 def _spread(changes: Sequence[float]) -> float:

@@ -110,10 +110,10 @@ def ratio(base: Measurement, other: Measurement, floor: float = FLOOR) -> Ratio:
 
 def _ranks(base: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """Give the ends of the interval, as logarithms."""
-    base, other = (np.quantile(x, _EVENLY) if len(x) > MOST else x for x in (base, other))
-    quotients = np.sort(np.subtract.outer(np.log(base), np.log(other)), axis=None)
+    logs = [np.log(np.quantile(x, _EVENLY) if len(x) > MOST else x) for x in (base, other)]
+    quotients = np.sort(np.subtract.outer(*logs), axis=None)
     count = len(quotients)
-    width = 2.576 * math.sqrt(count * (len(base) + len(other) + 1) / 12)
+    width = 2.576 * math.sqrt(count * (len(logs[0]) + len(logs[1]) + 1) / 12)
     lowest = math.floor(count / 2 - width)
     if lowest < 0:  # So few samples are no interval.
         return -math.inf, math.inf
