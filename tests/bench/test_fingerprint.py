@@ -46,6 +46,11 @@ def texts(path):
     return list(walk(json.loads(path.read_bytes())))
 
 
+def x86(vendor, family, model):
+    """Give what Linux tells of a processor."""
+    return {"vendor_id": vendor, "cpu family": str(family), "model": str(model)}
+
+
 def assert_publishable(text):
     assert HOST not in text
     assert re.search(rf"\b{re.escape(socket.gethostname())}\b", text) is None
@@ -171,11 +176,29 @@ def test_ceilings_are_given_in_two_digits():
 @pytest.mark.parametrize(
     ("info", "name"),
     [
-        ({"vendor_id": "GenuineIntel", "cpu family": "6", "model": "143"}, "Sapphire Rapids"),
-        ({"vendor_id": "AuthenticAMD", "cpu family": "23", "model": "49"}, "Zen 2"),
-        ({"vendor_id": "AuthenticAMD", "cpu family": "25", "model": "17"}, "Zen 4"),
-        ({"vendor_id": "AuthenticAMD", "cpu family": "25", "model": "33"}, "Zen 3"),
-        ({"vendor_id": "Other", "cpu family": "6", "model": "143"}, "family 6, model 143"),
+        (x86("GenuineIntel", 6, 143), "Sapphire Rapids"),
+        (x86("GenuineIntel", 6, 0x9E), "Kaby Lake"),
+        (x86("GenuineIntel", 6, 0xFE), "family 6, model 254"),
+        (x86("GenuineIntel", 25, 1), "family 25, model 1"),
+        (x86("AuthenticAMD", 6, 143), "family 6, model 143"),
+        (x86("AuthenticAMD", 23, 0x2F), "Zen"),
+        (x86("AuthenticAMD", 23, 0x31), "Zen 2"),
+        (x86("AuthenticAMD", 23, 0x50), "Zen"),
+        (x86("AuthenticAMD", 23, 0x80), "family 23, model 128"),
+        (x86("AuthenticAMD", 23, 0x91), "Zen 2"),
+        (x86("AuthenticAMD", 23, 0x92), "family 23, model 146"),
+        (x86("AuthenticAMD", 25, 1), "Zen 3"),
+        (x86("AuthenticAMD", 25, 0x11), "Zen 4"),
+        (x86("AuthenticAMD", 25, 0x21), "Zen 3"),
+        (x86("AuthenticAMD", 25, 0xAF), "Zen 4"),
+        (x86("AuthenticAMD", 25, 0xB0), "family 25, model 176"),
+        (x86("AuthenticAMD", 26, 0x02), "Zen 5"),
+        (x86("AuthenticAMD", 26, 0x30), "family 26, model 48"),
+        (x86("AuthenticAMD", 26, 0x50), "Zen 6"),
+        (x86("AuthenticAMD", 26, 0x7F), "Zen 5"),
+        (x86("AuthenticAMD", 26, 0x80), "Zen 6"),
+        (x86("AuthenticAMD", 26, 0xB0), "family 26, model 176"),
+        (x86("Other", 6, 143), "family 6, model 143"),
         ({"CPU implementer": "0x41", "CPU part": "0xd4f"}, "Neoverse V2"),
         ({"CPU implementer": "0x99", "CPU part": "0x1"}, "implementer 0x99, part 0x1"),
         ({}, "unknown"),

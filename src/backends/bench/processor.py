@@ -18,28 +18,48 @@ SIMD = (
 )
 #: Intel's family 6, by model (Linux: arch/x86/include/asm/intel-family.h).
 INTEL = {
-    **dict.fromkeys((60, 63, 69, 70), "Haswell"),
-    **dict.fromkeys((61, 71, 79, 86), "Broadwell"),
-    **dict.fromkeys((78, 85, 94), "Skylake"),  # 85: Cascade and Cooper Lake too
-    **dict.fromkeys((142, 158), "Kaby Lake"),  # Coffee Lake too
-    **dict.fromkeys((106, 108, 125, 126), "Ice Lake"),
-    **dict.fromkeys((140, 141), "Tiger Lake"),
-    **dict.fromkeys((151, 154), "Alder Lake"),
-    **dict.fromkeys((183, 186, 191), "Raptor Lake"),
-    **dict.fromkeys((170, 172), "Meteor Lake"),
-    143: "Sapphire Rapids",
-    207: "Emerald Rapids",
-    **dict.fromkeys((173, 174), "Granite Rapids"),
+    **dict.fromkeys((0x2A, 0x2D), "Sandy Bridge"),
+    **dict.fromkeys((0x3A, 0x3E), "Ivy Bridge"),
+    **dict.fromkeys((0x3C, 0x3F, 0x45, 0x46), "Haswell"),
+    **dict.fromkeys((0x3D, 0x47, 0x4F, 0x56), "Broadwell"),
+    **dict.fromkeys((0x4E, 0x55, 0x5E), "Skylake"),  # 0x55: Cascade and Cooper Lake too
+    **dict.fromkeys((0x8E, 0x9E), "Kaby Lake"),  # Amber, Coffee and Whiskey Lake too
+    **dict.fromkeys((0xA5, 0xA6), "Comet Lake"),
+    0x66: "Cannon Lake",
+    **dict.fromkeys((0x6A, 0x6C, 0x7D, 0x7E, 0x9D), "Ice Lake"),
+    0xA7: "Rocket Lake",
+    **dict.fromkeys((0x8C, 0x8D), "Tiger Lake"),
+    0x8A: "Lakefield",
+    **dict.fromkeys((0x97, 0x9A), "Alder Lake"),
+    **dict.fromkeys((0xB7, 0xBA, 0xBF), "Raptor Lake"),
+    0xD7: "Bartlett Lake",
+    **dict.fromkeys((0xAA, 0xAC), "Meteor Lake"),
+    **dict.fromkeys((0xB5, 0xC5, 0xC6), "Arrow Lake"),
+    0xBD: "Lunar Lake",
+    **dict.fromkeys((0xCC, 0xE5), "Panther Lake"),
+    0xD5: "Wildcat Lake",
+    0x8F: "Sapphire Rapids",
+    0xCF: "Emerald Rapids",
+    **dict.fromkeys((0xAD, 0xAE), "Granite Rapids"),
+    0xBE: "Gracemont",
+    **dict.fromkeys((0xAF, 0xB6), "Crestmont"),
+    0xDD: "Darkmont",
 }
-#: AMD's families, and the ranges of models in them (Linux: arch/x86/kernel/cpu/amd.c).
-AMD = {
-    23: ((range(0x30), "Zen"), (range(0x30, 0x100), "Zen 2")),
-    25: (
-        (range(0x10, 0x20), "Zen 4"),
-        (range(0x60, 0xB0), "Zen 4"),
-        (range(0x100), "Zen 3"),
-    ),
-    26: ((range(0x100), "Zen 5"),),
+#: AMD's families, and the first and last models of each kind (Linux: arch/x86/kernel/cpu/amd.c).
+#: What is between them is not known, and is no other's.
+AMD: dict[int, dict[str, tuple[tuple[int, int], ...]]] = {
+    0x17: {
+        "Zen": ((0x00, 0x2F), (0x50, 0x5F)),
+        "Zen 2": ((0x30, 0x4F), (0x60, 0x7F), (0x90, 0x91), (0xA0, 0xAF)),
+    },
+    0x19: {
+        "Zen 3": ((0x00, 0x0F), (0x20, 0x5F)),
+        "Zen 4": ((0x10, 0x1F), (0x60, 0xAF)),
+    },
+    0x1A: {
+        "Zen 5": ((0x00, 0x2F), (0x40, 0x4F), (0x60, 0x7F)),
+        "Zen 6": ((0x50, 0x5F), (0x80, 0xAF), (0xC0, 0xCF)),
+    },
 }
 #: Arm's parts, by the number of who designed them (0x41 is Arm itself).
 ARM = {
@@ -91,10 +111,16 @@ def microarchitecture(info: Mapping[str, str]) -> str:
         if info.get("vendor_id") == "GenuineIntel" and family == "6":
             name = INTEL.get(int(model), "")
         elif info.get("vendor_id") == "AuthenticAMD":
-            known = AMD.get(int(family), ())
-            name = next((name for models, name in known if int(model) in models), "")
+            name = _amd(int(family), int(model))
         return name or f"family {family}, model {model}"
     designer, part = info.get("CPU implementer", ""), info.get("CPU part", "")
     if part:
         return ARM.get((designer, part), f"implementer {designer}, part {part}")
     return "unknown"
+
+
+def _amd(family: int, model: int) -> str:
+    for name, ranges in AMD.get(family, {}).items():
+        if any(first <= model <= last for first, last in ranges):
+            return name
+    return ""
