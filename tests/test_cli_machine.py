@@ -42,6 +42,13 @@ def test_ceilings_are_measured_when_asked_and_then_kept(file, run_command, monke
     assert "memory 2 GB/s" in run_command("machine").stdout
 
 
+def test_brackets_in_what_is_kept_are_shown_as_they_are(file, run_command):
+    name = fingerprint.fingerprint()["machine"]
+    kept = {"version": 1, name: {"ceilings": "memory [bold]2[/b] GB/s"}}
+    file.write_text(json.dumps(kept))
+    assert "memory [bold]2[/b] GB/s" in run_command("machine").stdout
+
+
 def test_other_machines_in_the_file_are_said(file, run_command):
     file.write_text('{"version": 1, "other": {}}')
     result = run_command("machine")

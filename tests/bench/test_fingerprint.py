@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from asv.machine import Machine, MachineCollection
 from asv.results import Results
@@ -20,6 +21,7 @@ from backends.bench.record import Ceilings, Level, Rates
 ROOT = Path(__file__).parents[2]
 #: An absolute path, on any system. A slash between words ("GB/s", "12/21") is none.
 PATH = re.compile(r"(?<![\w.])(/|~/|[A-Za-z]:\\)\w")
+RESULTS = sorted(ROOT.glob("results/**/*.json"))
 HOST = "a-host-that-is-private"
 
 
@@ -103,7 +105,11 @@ def test_no_host_name_and_no_path_is_in_what_asv_writes(tmp_path, private):
             assert_publishable(text)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("results/**/*.json")), ids=lambda path: path.name)
+def test_results_are_committed():
+    assert RESULTS  # else the next test looks at nothing
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
 def test_no_host_name_and_no_path_is_in_committed_results(path):
     found = texts(path)
     assert found
@@ -119,11 +125,52 @@ def test_no_host_name_and_no_path_is_in_committed_results(path):
         ("Intel(R) Xeon(R) 8370C CPU @ 2.80GHz", 2, "", "Intel-Xeon-8370C-2.80GHz-2-cores"),
         ("AMD EPYC 7763 64-Core Processor", 4, "", "AMD-EPYC-7763-64-Core-4-cores"),
         ("unknown/../processor", 1, "NVIDIA H100", "unknown-..-processor-1-cores-NVIDIA-H100"),
+        ("x 1", 96, ", ".join(["NVIDIA H100"] * 8), "x-1-96-cores-8-x-NVIDIA-H100"),
+        ("x 1", 96, "NVIDIA A100, NVIDIA T4", "x-1-96-cores-NVIDIA-A100-NVIDIA-T4"),
     ],
-    ids=["intel", "amd", "gpu"],
+    ids=["intel", "amd", "gpu", "gpus", "two kinds"],
 )
 def test_a_machine_is_named_by_what_it_is_and_the_name_is_a_folder(cpu, cores, gpu, name):
     assert fingerprint._name(cpu, cores, gpu) == name
+
+
+@pytest.mark.parametrize(
+    ("cpu", "architecture", "kind", "model"),
+    [
+        ("AMD EPYC", "x86_64", "Zen 3", "AMD EPYC Zen 3"),
+        ("aarch64", "aarch64", "Neoverse V2", "aarch64 Neoverse V2"),
+        ("aarch64", "aarch64", "unknown", "aarch64"),
+        ("AMD EPYC 7763 64-Core Processor", "x86_64", "Zen 3", "AMD EPYC 7763 64-Core Processor"),
+        ("Apple M2", "arm64", "unknown", "Apple M2"),
+    ],
+)
+def test_a_processor_without_a_number_is_told_from_its_successor(cpu, architecture, kind, model):
+    assert fingerprint._model(cpu, architecture, kind) == model
+
+
+def test_the_name_has_what_tells_the_processor_apart(monkeypatch):
+    here = msgspec.structs.replace(fingerprint.describe(), cpu="AMD EPYC", cores=2, gpu="")
+    monkeypatch.setattr(fingerprint, "describe", lambda: here)
+    monkeypatch.setattr(fingerprint, "microarchitecture", lambda info: "Zen 3")
+    found = fingerprint.fingerprint()
+    assert found["machine"] == "AMD-EPYC-Zen-3-2-cores"
+    assert found["cpu"] == "AMD EPYC"
+
+
+@pytest.mark.parametrize(
+    ("content", "version"),
+    [
+        (b"\0GOMP_1.0\0GOMP_5.0.1\0GOMP_5.1\0OMP_5.0.2\0GOMP_4.5", "5.1"),
+        (b"GOMP_9.0\0GOMP_10.0", "10.0"),
+        (b"x\0@(#) Intel(R) OMP version: 5.0.20240815\0y", "5.0.20240815"),
+        (b"\x7fELF", ""),
+    ],
+)
+def test_the_version_of_openmp_is_read_from_its_file(tmp_path, content, version):
+    file = tmp_path / "libgomp.so.1"
+    file.write_bytes(content)
+    assert fingerprint._version(file) == version
+    assert fingerprint._version(tmp_path / "missing") == ""
 
 
 def test_asv_finds_the_machine_also_without_being_told_its_name(tmp_path, monkeypatch):
@@ -217,12 +264,11 @@ def test_a_system_without_cpuinfo_has_all_fields(monkeypatch):
 
 def test_gpus_are_given_with_memory_and_driver(monkeypatch):
     monkeypatch.setattr(fingerprint.shutil, "which", lambda name: name)
-    monkeypatch.setattr(
-        fingerprint.subprocess,
-        "run",
-        lambda *_, **__: SimpleNamespace(returncode=0, stdout="NVIDIA H100, 81559 MiB, 550.1\n"),
-    )
-    assert fingerprint._gpus() == "NVIDIA H100, 81559 MiB, driver 550.1"
+    line = "NVIDIA H100, 81559 MiB, 550.1\n"
+    for count, text in ((1, ""), (8, "8 x ")):
+        answer = SimpleNamespace(returncode=0, stdout=line * count)
+        monkeypatch.setattr(fingerprint.subprocess, "run", lambda *_, answer=answer, **__: answer)
+        assert fingerprint._gpus() == f"{text}NVIDIA H100, 81559 MiB, driver 550.1"
 
 
 def test_a_driver_that_hangs_is_no_gpu(monkeypatch):

@@ -14,7 +14,8 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,19 @@ def fingerprint(ceilings: str = UNMEASURED) -> dict[str, str]:
     True
     """
     here, info = describe(), cpuinfo()
+    kind = microarchitecture(info)
+    model = _model(here.cpu, here.architecture, kind)
     return dict(
         zip(
             FIELDS,
             (
-                _name(here.cpu, here.cores, here.gpu),
+                _name(model, here.cores, here.gpu),
                 f"{here.system} {'.'.join(platform.release().split('.')[:2])}".strip(),
                 here.architecture,
                 here.cpu,
                 str(os.cpu_count() or here.cores),
                 f"{here.memory / 2**30:.0f} GiB",
-                microarchitecture(info),
+                kind,
                 _cores(),
                 _caches(),
                 simd(info),
@@ -157,11 +160,28 @@ def _giga(rate: float) -> str:
     return f"{float(f'{rate / 1e9:.2g}'):g}"
 
 
+def _model(cpu: str, architecture: str, kind: str) -> str:
+    """Give the processor so that another is not called the same.
+
+    To a virtual machine an EPYC of any generation may be "AMD EPYC", and Linux has no name at all
+    for a processor of Arm's.
+    """
+    says_which = cpu != architecture and re.search(r"\d", cpu)
+    return cpu if says_which or kind == "unknown" else f"{cpu} {kind}"
+
+
 def _name(cpu: str, usable: int, gpu: str) -> str:
     """Give a name that is also that of a folder: asv makes one."""
     plain = re.sub(r"\((R|TM|tm)\)|\bCPU\b|\bProcessor\b|@", " ", cpu)
-    words = re.findall(r"[A-Za-z0-9.]+", f"{plain} {usable} cores {gpu}")
+    gpus = " ".join(_counted(gpu.split(", ")))
+    words = re.findall(r"[A-Za-z0-9.]+", f"{plain} {usable} cores {gpus}")
     return "-".join(words)
+
+
+def _counted(things: Iterable[str]) -> list[str]:
+    """Give each thing once, and how many there are of it: a server has eight GPUs of a kind."""
+    counts = Counter(things).items()
+    return [thing if count == 1 else f"{count} x {thing}" for thing, count in counts]
 
 
 def _cores() -> str:
@@ -192,11 +212,11 @@ def _gpus() -> str:
     if asked.returncode:
         return ""
     lines = [line.rpartition(", ") for line in asked.stdout.splitlines() if line.strip()]
-    return "; ".join(f"{model}, driver {driver.strip()}" for model, _, driver in lines)
+    return "; ".join(_counted(f"{model}, driver {driver.strip()}" for model, _, driver in lines))
 
 
 def _openmp() -> str:
-    """Give the OpenMP library that the engine runs on: its kind and, where it tells, version."""
+    """Give the OpenMP library that the engine runs on: its kind and version."""
     from threadpoolctl import threadpool_info
 
     try:
@@ -205,5 +225,20 @@ def _openmp() -> str:
         return "none"
     # Others may be there, of other packages: what is loaded here was loaded by the engine.
     found = [each for each in threadpool_info() if each["user_api"] == "openmp"]
-    names = (f"{each['prefix']} {each['version'] or ''}".strip() for each in found)
+    names = (f"{each['prefix']} {_version(Path(each['filepath']))}".strip() for each in found)
     return ", ".join(dict.fromkeys(names)) or "unknown"
+
+
+def _version(library: Path) -> str:
+    """Give the version that is written in an OpenMP library; there is no call that tells it.
+
+    In GNU's it is that of its newest symbols (GOMP_5.1 came with GCC 12), in LLVM's and Intel's a
+    text.
+    """
+    try:
+        content = library.read_bytes()
+    except OSError:
+        return ""
+    found = re.findall(rb"\b(?:GOMP_|OMP version: )(\d+(?:\.\d+)+)", content)
+    numbers = [tuple(map(int, each.split(b"."))) for each in found]
+    return ".".join(map(str, max(numbers, default=())))

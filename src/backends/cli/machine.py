@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from backends.backend import count_jobs
 from backends.bench import ceilings, fingerprint
@@ -54,7 +55,8 @@ def machine_command(
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key in fingerprint.FIELDS:
-        table.add_row(key, fields[key])
+        # As it is: what is kept from the file may have brackets, which would be styles.
+        table.add_row(key, Text(fields[key]))
     out.print(table)
     out.print(f"recorded for asv: {file}", style="dim", markup=False, soft_wrap=True)
     if others:
