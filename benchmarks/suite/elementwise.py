@@ -5,3 +5,5 @@ from __future__ import annotations
 from . import common
 
 globals().update(common.of_family("elementwise"))
+
+__getattr__ = common.of_other

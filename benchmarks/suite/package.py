@@ -40,9 +40,10 @@ class Dispatch:
         if call != "numpy.add":
             name = call.removeprefix("backends.add on ")
             common.engine(name)
+            add = common.find("add")
             self.context = backends.config_context(backend=name)
             self.context.__enter__()
-            self.call = partial(backends.add, x, x)
+            self.call = partial(add, x, x)
             self.call()  # where the backend has no `add`, this says so, and is skipped
 
     def teardown(self, call: str) -> None:
@@ -81,14 +82,15 @@ class Memory:
 
     def setup(self, backend: str) -> None:
         self.engine = common.engine(backend)
-        supported = self.engine.supports(backends.sin)
+        self.sin = common.find("sin")
+        supported = self.engine.supports(self.sin)
         if supported is not True:
             raise NotImplementedError(supported)
         self.x = np.linspace(0.0, 1.0, MANY)
-        if backend != "numpy" and not self.engine.divides(backends.sin, self.x):
+        if backend != "numpy" and not self.engine.divides(self.sin, self.x):
             raise NotImplementedError("would run in one piece")
         # What it imports and starts once is not this call's.
-        self.engine.run(backends.sin, self.x[:100_000])
+        self.engine.run(self.sin, self.x[:100_000])
 
     def teardown(self, backend: str) -> None:
         if hasattr(self, "engine"):
@@ -109,7 +111,7 @@ class Memory:
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            result = self.engine.run(backends.sin, self.x)
+            result = self.engine.run(self.sin, self.x)
         finally:
             done.set()
             watcher.join()
@@ -178,11 +180,17 @@ class Threads:
     param_names: ClassVar = ["of"]
     params: ClassVar = ["n_jobs", "blas", "openmp"]
 
+    def setup(self, of: str) -> None:
+        engine = common.engine("openmp" if of == "openmp" else "threads")
+        self.count = int(engine.n_jobs)
+        if of != "n_jobs":
+            from threadpoolctl import threadpool_info
+
+            counts = [each["num_threads"] for each in threadpool_info() if each["user_api"] == of]
+            if not counts:  # Apple's Accelerate, for one
+                raise NotImplementedError(f"threadpoolctl knows nothing of the {of} in use here")
+            self.count = max(counts)
+
     def track_count(self, of: str) -> int:
         """Count, which is not to be compared."""
-        engine = common.engine("openmp" if of == "openmp" else "threads")
-        if of == "n_jobs":
-            return int(engine.n_jobs)
-        from threadpoolctl import threadpool_info
-
-        return max(each["num_threads"] for each in threadpool_info() if each["user_api"] == of)
+        return self.count
