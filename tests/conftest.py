@@ -106,8 +106,8 @@ def pytest_addoption(parser):
     parser.addoption(
         "--require",
         default="",
-        metavar="BACKENDS",
-        help="backends, with commas between them, that must be there: a missing one fails",
+        metavar="NAMES",
+        help="backends, or `browser`, with commas between them: what is missing of them fails",
     )
 
 
