@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tracemalloc
 from itertools import product
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.history import asv
-from backends.history.data import HistoryError
+from backends.history.data import HistoryError, gather
+from backends.history.findings import find
+from backends.history.tables import as_csv, as_json, as_markdown
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic import Suite, machine_name, write
+import mutations
+from synthetic import DAY, Suite, commit_hash, machine_name, write
 
 SUITE = Suite(backends=("numpy", "openmp", "cupy"), absent=("cupy",))
 
@@ -39,7 +43,7 @@ def sin_column(content, column):
 
 
 def reasons(history) -> str:
-    return "; ".join(f"{problem.where}: {problem.reason}" for problem in history.problems)
+    return "; ".join(f"{problem.where}: {problem.text}" for problem in history.problems)
 
 
 def as_asv_reads(folder: Path):
@@ -64,8 +68,9 @@ def as_asv_reads(folder: Path):
                     yield (*which, value, *interval, tuple(sample or ()))
 
 
-def assert_equal_to_asv(folder: Path):
-    ours = asv.read(folder).measurements
+def assert_equal_to_asv(folder: Path, *, also=lambda each: False):
+    """Compare with what asv reads, and with what only we do: `also` says of what that is true."""
+    ours = [each for each in asv.read(folder).measurements if not also(each)]
     assert ours
     assert sorted(map(repr, map(tuple, ours))) == sorted(map(repr, as_asv_reads(folder)))
 
@@ -81,9 +86,28 @@ def test_equals_asv_where_the_suite_has_changed(folder):
         content["elementwise.track_exp"]["version"] = "2"
 
     change(folder / "benchmarks.json", other)
-    assert_equal_to_asv(folder)
+    assert_equal_to_asv(folder, also=lambda each: each.params[-1:] == ("1000",))
     assert "another version of the benchmark: elementwise.track_exp" in reasons(asv.read(folder))
-    assert "no longer has: elementwise.track_sin" in reasons(asv.read(folder))
+
+
+def test_a_smaller_profile_hides_no_results(folder):
+    def other(content):
+        content["elementwise.track_sin"]["params"] = [["'numpy'"], ["'float64'"], ["1000"]]
+
+    before = asv.read(folder)
+    change(folder / "benchmarks.json", other)
+    assert asv.read(folder) == before
+
+
+def test_parameters_that_do_not_fit_are_named(folder):
+    def other(content):
+        content["elementwise.track_sin"]["param_names"] = ["backend", "dtype"]
+
+    before = len(asv.read(folder).measurements)
+    change(folder / "benchmarks.json", other)
+    history = asv.read(folder)
+    assert len(history.measurements) == before - 2 * 3 * 4
+    assert "results that cannot be read (3 parameters, not 2)" in reasons(history)
 
 
 def test_equals_asv_where_intervals_are_unbounded_or_nothing_was_measured(folder):
@@ -95,7 +119,14 @@ def test_equals_asv_where_intervals_are_unbounded_or_nothing_was_measured(folder
 
     change(first(folder), other)
     assert_equal_to_asv(folder)
-    assert "results failed: elementwise.track_exp" in reasons(asv.read(folder))
+    history = asv.read(folder)
+    assert "6 results that failed: elementwise.track_exp" in reasons(history)
+    [(machine, commit)] = {each[:2] for each in history.failed}
+    assert first(folder).parent.name == machine
+    assert first(folder).name.startswith(commit[:8])
+    rows = {(name, params[0], params[2]) for _, _, name, params in history.failed}
+    name, sizes = "elementwise.track_exp", ("1000", "1000000")
+    assert rows == set(product([name], ["numpy", "openmp", "cupy"], sizes))
 
 
 def test_what_a_history_holds(folder):
@@ -109,15 +140,38 @@ def test_what_a_history_holds(folder):
     # 2 kernels x 2 backends x 2 sizes, and the memory; what cupy lacks is counted in each file.
     assert len(history.measurements) == 2 * 3 * (2 * 2 * 2 + 1)
     assert len(history.problems) == 6
-    assert "4 results were skipped" in history.problems[0].reason
+    assert history.problems[0].text.startswith("4 results that were skipped")
+    assert history.failed == set()
 
 
-def test_samples_of_recent_commits_only(folder):
-    history = asv.read(folder, recent=1)
-    newest = history.commits[-1].hash
+def test_what_takes_no_time_is_no_kernel(folder):
+    # A rate, or a count, with the same parameters: a quotient of them would be no speedup.
+    change(folder / "benchmarks.json", lambda c: c["elementwise.track_sin"].update(unit="GFLOP/s"))
+    history = asv.read(folder)
+    assert history.kernel_of("elementwise.track_sin") == ""
+    assert {each.kernel for each in find(history).standings} == {"exp"}
+
+
+@pytest.mark.parametrize("asked", [(), (0,), (1, 2), (2,)])
+def test_samples_of_the_newest_and_of_commits_asked_for(folder, asked):
+    history = asv.read(folder, samples_of=[commit_hash(each)[:9] for each in asked])
     timed = [each for each in history.measurements if history.units[each.benchmark] == "seconds"]
-    assert {bool(each.samples) for each in timed if each.commit == newest} == {True}
-    assert {bool(each.samples) for each in timed if each.commit != newest} == {False}
+    kept = {commit_hash(each) for each in (*asked, 2)}
+    assert {each.commit for each in timed if each.samples} == kept
+    assert {each.commit for each in timed if not each.samples}.isdisjoint(kept)
+
+
+def test_memory_does_not_grow_with_the_samples_of_old_commits(tmp_path):
+    suite = Suite(kernels=tuple("abcdefghij"), sizes=(10, 100))
+    folder = write(tmp_path / "results", suite, machines=1, commits=60, samples=40)
+    held = []
+    for samples_of in (None, ()):
+        tracemalloc.start()
+        history = asv.read(folder, samples_of=samples_of)
+        held.append(tracemalloc.get_traced_memory()[1] / len(history.measurements))
+        tracemalloc.stop()
+    assert held[1] < held[0] / 3
+    assert held[1] < 400  # bytes; 1.5 million measurements are to be less than 500 MB
 
 
 def test_an_empty_folder_is_told_what_to_run(tmp_path):
@@ -151,6 +205,14 @@ def value(number):
     return function
 
 
+def samples(numbers):
+    def function(content):
+        row, index = sin_column(content, "samples")
+        row[index][0] = numbers
+
+    return function
+
+
 @pytest.mark.parametrize(
     ("function", "message", "lost"),
     [
@@ -160,14 +222,18 @@ def value(number):
         (lambda c: c["params"].update(machine="other"), "of another machine, 'other'", 9),
         (lambda c: c["result_columns"].__setitem__(0, "new"), "has no column result", 9),
         (lambda c: c.pop("results"), "missing required field `results`", 9),
-        (blank("stats_ci_99_a"), "4 results have no statistics: elementwise.track_sin", 4),
-        (value(None), "1 results failed: elementwise.track_sin", 1),
+        (lambda c: c.update(date=10**18), "Expected `int` <", 9),
+        (blank("stats_ci_99_a"), "4 results without statistics: elementwise.track_sin", 4),
+        (value(None), "1 results that failed: elementwise.track_sin", 1),
         (value(math.nan), "NaN: elementwise.track_exp, elementwise.track_sin", 1),
-        (value(0.0), "1 results are no times", 1),
-        (value("fast"), "NaN", 1),
+        (value(0.0), "1 results, or samples, that cannot be", 1),
+        (value(1e300), "1 results, or samples, that cannot be", 1),
+        (value("fast"), "1 results that are no numbers", 1),
+        (samples([0.0]), "1 results, or samples, that cannot be", 1),
+        (samples([1.0, -1.0]), "1 results, or samples, that cannot be", 1),
         (value([1]), "cannot be read", 4),
         (lambda c: c["results"]["elementwise.track_sin"][0].pop(), "differ in number", 4),
-        (lambda c: c["results"].update(gone=[[1.0], []]), "no longer exist in benchmarks.json", 0),
+        (lambda c: c["results"].update(gone=[[1.0], []]), "no longer in benchmarks.json: gone", 0),
     ],
 )
 def test_bad_input_is_named_left_out_and_counted(folder, function, message, lost):
@@ -176,7 +242,7 @@ def test_bad_input_is_named_left_out_and_counted(folder, function, message, lost
     history = asv.read(folder)
     assert before - len(history.measurements) == lost
     place = f"{first(folder).parent.name}/{first(folder).name}"
-    assert any(p.where == place and message in p.reason for p in history.problems), reasons(history)
+    assert any(p.where == place and message in p.text for p in history.problems), reasons(history)
 
 
 @settings(max_examples=30, deadline=None)
@@ -198,14 +264,84 @@ def test_a_machine_without_a_file_is_left_out_with_all_its_results(folder):
     assert "3 files of results left out" in reasons(history)
 
 
-def test_one_environment_a_commit(folder):
-    file = first(folder)
-    other = file.with_name(file.name.replace("3.13", "3.9"))
-    other.write_bytes(file.read_bytes())
+def test_two_folders_of_one_machine_are_no_longer_series(folder):
+    other = folder / "other"
+    other.mkdir()
+    for file in first(folder).parent.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
     before = len(asv.read(folder).measurements)
-    file.unlink()  # the only result of a commit counts, in whatever environment
-    assert len(asv.read(folder).measurements) == before
-    file.write_bytes(other.read_bytes())
+    assert "other/machine.json: names the machine" in reasons(asv.read(folder))
+    assert before == 2 * 3 * 9
+
+
+def in_environment(file: Path, name: str, date: int) -> Path:
+    """Copy a file of results as one of another environment, and another commit."""
+    content = json.loads(file.read_text())
+    content.update(commit_hash=commit_hash(date), date=content["date"] + date * DAY)
+    other = file.with_name(f"{commit_hash(date)[:8]}-{name}.json")
+    other.write_text(json.dumps(content))
+    return other
+
+
+def test_one_environment_a_machine_that_of_its_newest_commit(folder):
+    file = first(folder)
+    newer = in_environment(file, "virtualenv-py3.14", 100)
     history = asv.read(folder)
-    assert len(history.measurements) == before
-    assert f"{other.parent.name}/{other.name}: another environment" in reasons(history)
+    machine = newer.parent.name
+    assert {each.commit for each in history.measurements if each.machine == machine} == {
+        commit_hash(100)
+    }
+    others = [each for each in history.problems if "another environment" in each.reason]
+    assert [each.where.partition("/")[0] for each in others] == [machine] * 3
+    assert len({each.reason for each in others}) == 1
+    # The other machine has one only, and keeps it.
+    assert len({each.commit for each in history.measurements if each.machine != machine}) == 3
+
+
+def test_of_several_environments_of_the_newest_commit_the_one_with_more(folder):
+    file = first(folder)
+    in_environment(file, "virtualenv-py3.9", 100)
+    in_environment(file, "virtualenv-py3.13", 100)
+    before = [each for each in asv.read(folder).measurements if each.machine == file.parent.name]
+    assert len({each.commit for each in before}) == 4
+    # A damaged file chooses nothing.
+    file.with_name("00000000-virtualenv-py3.14.json").write_text("{")
+    after = [each for each in asv.read(folder).measurements if each.machine == file.parent.name]
+    assert after == before
+
+
+def test_nan_within_a_text_is_text(folder):
+    def other(content):
+        content["elementwise.track_sin"]["code"] = "x = [NaN, Infinity] # gives [ NaN ] where"
+
+    before = asv.read(folder)
+    change(folder / "benchmarks.json", other)
+    assert asv.read(folder) == before
+
+
+def test_problems_are_gathered_damage_first(folder):
+    first(folder).write_text("{")
+    change(sorted(folder.glob("*/*-*.json"))[1], value(None))
+    found = gather(asv.read(folder).problems)
+    assert [each.count for each in found] == [0, 1, 5 * 4]
+    assert found[0].where == f"{first(folder).parent.name}/{first(folder).name}"
+    assert found[2].where.endswith(" and 4 more")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    return mutations.whole(tmp_path_factory.mktemp("whole") / "results")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_value_may_be_another_one(whole, data):
+    with mutations.one_changed(whole, data) as file:
+        try:
+            found = find(asv.read(whole, samples_of=data.draw(st.sampled_from([None, ()]))))
+        except HistoryError:
+            assert file.name == "benchmarks.json"
+            return
+    assert as_csv(found)
+    assert as_markdown(found, "Title")
+    assert json.loads(as_json(found))

@@ -51,10 +51,23 @@ def test_a_saved_bench_is_a_history_of_one_run(tmp_path):
 
 def test_what_does_not_count_is_named(tmp_path):
     history = saved.read(save(tmp_path / "before.json", 1.0))
-    assert [problem.reason for problem in history.problems] == [
-        "1 results not of plain calls, but out",
-        "1 results refused: joblib",
+    assert [problem.text for problem in history.problems] == [
+        "1 results not of plain calls, but out: bench.track_sin",
+        "1 results that are refused: joblib: bench.track_sin",
         "hypot has no complex128: float32, float64",
+    ]
+
+
+@pytest.mark.parametrize("changes", [{"median": None}, {"median": 0.0}, {"seconds": [0.0]}])
+def test_a_result_without_a_time_is_named(tmp_path, changes):
+    odd = Result("openmp", **{"status": "ok", "seconds": [1.0], "median": 1.0, **changes})
+    results = [result("numpy", 2.0), odd]
+    rows = [Row("sin", "elementwise", "elements", 1000, "1000", "float64", results)]
+    record.write(make(rows=rows, skipped=[]), tmp_path / "odd.json")
+    history = saved.read(tmp_path / "odd.json")
+    assert [each.params[0] for each in history.measurements] == ["numpy"]
+    assert [each.text for each in history.problems] == [
+        "1 results without a time above 0: bench.track_sin"
     ]
 
 

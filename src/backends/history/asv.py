@@ -9,14 +9,13 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import groupby
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from backends.history.asv_file import Benchmark, Reader, commit_of, read_json, short_name
+from backends.history.asv_file import Benchmark, Reader, read_file, read_head, short_name
 from backends.history.data import Commit, History, HistoryError, Machine, Problem
 
 __all__ = ["read"]
@@ -25,24 +24,26 @@ __all__ = ["read"]
 REMEDY = "run `make asv`, or `asv run`, first"
 #: Versions of the files' form that are understood.
 BENCHMARKS, MACHINE = 2, 1
+#: What a file that cannot be read raises; the last, if it is JSON in JSON a thousand times.
+DAMAGED = (OSError, ValueError, RecursionError)
 
 
-def read(folder: Path, *, recent: int | None = None) -> History:
+def read(folder: Path, *, samples_of: Sequence[str] | None = None) -> History:
     """Read all results that asv has written into `folder`.
 
     Parameters
     ----------
     folder : Path
         asv's ``results_dir``: benchmarks.json, and a folder for each machine.
-    recent : int or None
-        Of how many commits of each machine, the newest, to keep samples; None: of all. They are
-        most of the memory: without them, 1.5 million measurements need 350 MB.
+    samples_of : sequence of str or None
+        Beginnings of hashes. Samples are kept of these commits, and of the newest of each machine;
+        None: of all. They are most of the memory: 1.5 million measurements need 350 MB without.
 
     Returns
     -------
     History
-        What is in the files and in benchmarks.json both. What cannot be read, was skipped or has
-        failed is in its `problems`.
+        What is in the files, of the benchmarks that benchmarks.json has. What cannot be read, was
+        skipped or has failed is in its `problems`.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def read(folder: Path, *, recent: int | None = None) -> History:
     with _no_gc():
         for path in folders:
             if files[path]:
-                commits |= _machine(path, files[path], reader, recent)
+                commits |= _machine(path, files[path], reader, samples_of)
     history.commits = sorted(commits.values(), key=_age)
     return history
 
@@ -80,56 +81,54 @@ def _benchmarks(folder: Path) -> dict[str, Benchmark]:
         what = "is empty" if folder.is_dir() else "is no folder"
         raise HistoryError(f"{folder} {what}: {REMEDY}")
     try:
-        content = msgspec.json.decode(read_json(file), type=dict[str, Any])
+        content = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
         found = content.pop("version", None)
         if found != BENCHMARKS:
             raise ValueError(f"is of version {found}, not {BENCHMARKS}")
         return msgspec.convert(content, dict[str, Benchmark])
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise HistoryError(
             f"{file}: {_reason(error)}; run `asv run --bench just-discover` to make it again"
         ) from None
 
 
 def _machine(
-    folder: Path, files: Sequence[Path], reader: Reader, recent: int | None
+    folder: Path, files: Sequence[Path], reader: Reader, samples_of: Sequence[str] | None
 ) -> dict[str, Commit]:
     """Read the results of one machine."""
     history = reader.history
     try:
-        content = msgspec.json.decode(read_json(folder / "machine.json"), type=dict[str, Any])
+        content = msgspec.json.decode((folder / "machine.json").read_bytes(), type=dict[str, Any])
         if content.pop("version", None) != MACHINE:
             raise ValueError(f"is not of version {MACHINE}")
         name = content.get("machine")
         if not isinstance(name, str):
             raise ValueError("names no machine")
-    except (OSError, ValueError) as error:
+        if name in history.machines:
+            raise ValueError(f"names the machine {name}, as another folder does")
+    except DAMAGED as error:
         reason = f"{_reason(error)}: {len(files)} files of results left out"
         history.problems.append(Problem(f"{folder.name}/machine.json", reason))
         return {}
     history.machines[name] = Machine(name, {key: str(value) for key, value in content.items()})
     commits: dict[str, Commit] = {}
-    kept: dict[Commit, range] = {}
+    newest, place = None, range(0)  # The newest so far, and where in measurements it is.
     for file in _one_environment(files, history):
         start = len(history.measurements)
         try:
-            text = read_json(file)
-            commit = commit_of(text)
-            newer = (
-                recent is None
-                or len(kept) < recent
-                or any(_age(commit) > _age(each) for each in kept)
-            )
-            reader.read(file, text, (name, commit.hash), samples=newer)
-        except (OSError, ValueError, RecursionError) as error:
+            found = read_file(file)
+            commit = found.commit
+            asked = samples_of is None or commit.hash.startswith(tuple(samples_of))
+            newer = newest is None or _age(commit) > _age(newest)
+            reader.add(file, found, name, samples=asked or newer)
+        except DAMAGED as error:
             history.problems.append(Problem(short_name(file), _reason(error)))
             continue
         commits[commit.hash] = commit
         if newer:
-            kept[commit] = range(start, len(history.measurements))
-            if recent is not None and len(kept) > recent:
-                for index in kept.pop(min(kept, key=_age)):
-                    history.measurements[index] = history.measurements[index]._replace(samples=())
+            for index in place:
+                history.measurements[index] = history.measurements[index]._replace(samples=())
+            newest, place = commit, range(start, start if asked else len(history.measurements))
     return commits
 
 
@@ -137,19 +136,27 @@ def _age(commit: Commit) -> tuple[int, str]:
     return commit.date, commit.hash
 
 
-def _one_environment(files: Sequence[Path], history: History) -> Iterator[Path]:
-    """Leave out all but one file of a commit, so that no series mixes two environments.
+def _one_environment(files: Sequence[Path], history: History) -> list[Path]:
+    """Keep the files of one environment of a machine: another Python is no other commit.
 
-    The one that most commits have been measured in stays.
+    That of the newest commit stays; if this was measured in several, the one with most commits.
     """
-    count = Counter(_environment(file) for file in files)
-    # Sorted by name, the files of a commit are neighbours.
-    for _, group in groupby(files, lambda file: file.name.partition("-")[0]):
-        best, *others = sorted(group, key=lambda f: (count[_environment(f)], f.name), reverse=True)
-        yield best
-        for other in others:
-            reason = f"another environment than that of {best.name}, which more commits have"
-            history.problems.append(Problem(short_name(other), reason))
+    count = Counter(map(_environment, files))
+    if len(count) == 1:
+        return list(files)
+    newest: dict[str, tuple[int, str]] = {}
+    for file in files:
+        with suppress(*DAMAGED):  # It is named when it is read.
+            name = _environment(file)
+            newest[name] = max(newest.get(name, (0, "")), _age(read_head(file)))
+    chosen = max(count, key=lambda name: (newest.get(name, (0, "")), count[name], name))
+    for file in files:
+        if _environment(file) != chosen:
+            reason = (
+                f"of another environment than {chosen}, in which the newest commit was measured"
+            )
+            history.problems.append(Problem(short_name(file), reason))
+    return [file for file in files if _environment(file) == chosen]
 
 
 def _environment(file: Path) -> str:

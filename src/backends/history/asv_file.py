@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import compress, product, repeat
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from backends.history.data import Commit, History, Measurement, Problem
+from backends.history.data import SKIPPED, Commit, History, Measurement, Problem
 
-__all__ = ["Benchmark", "Reader", "commit_of", "read_json", "short_name"]
+__all__ = ["Benchmark", "File", "Reader", "read_file", "read_head", "short_name"]
 
 #: The version of the files' form that is understood.
 VERSION = 2
@@ -21,16 +21,21 @@ VERSION = 2
 NO_JSON = re.compile(rb"(?<=[\[ ,:])(NaN|-?Infinity)(?=[,\]}\s])")
 #: How asv shows a parameter: the text within quotes, or a class's name.
 QUOTED = re.compile(r"^(?:u?'(.*\S.*)'|<class '(.*\S.*)'>)$")
+#: The seconds that a call can take, and what tables hold of other numbers: beyond that the
+#: quotient of two would be 0 or infinite.
+SECONDS = (1e-12, 1e9)
+NUMBERS = (-1e38, 1e38)
 
 NULL = msgspec.Raw(b"null")
 Number = float | str | None
+#: Milliseconds, up to the year 9999, the last that has a name.
+Date = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]
 
 
 class Benchmark(msgspec.Struct):
     """What benchmarks.json says of one."""
 
     param_names: list[str] = []
-    params: list[list[str]] = []
     unit: str = ""
     version: str | int | None = None
 
@@ -38,27 +43,43 @@ class Benchmark(msgspec.Struct):
 class _Head(msgspec.Struct):
     version: int | None = None
     commit_hash: str = ""
-    date: int = 0
+    date: Date = 0
 
 
-class _File(msgspec.Struct):
+class File(msgspec.Struct):
+    """A file of results; of it only what is asked for becomes objects, the rest stays bytes."""
+
+    commit_hash: str
+    date: Date
     params: dict[str, Any]
     result_columns: list[str]
     results: dict[str, list[msgspec.Raw]]
+    version: int
+
+    @property
+    def commit(self) -> Commit:
+        """The commit that it is about."""
+        return Commit(self.commit_hash, self.date)
 
 
-# Of a whole file only what is asked for is made into objects: the rest stays bytes.
 _heads = msgspec.json.Decoder(_Head)
-_files = msgspec.json.Decoder(_File)
+_files = msgspec.json.Decoder(File)
 _numbers = msgspec.json.Decoder(list[Number] | None)
 _samples = msgspec.json.Decoder(list[list[float] | None] | None)
 _params = msgspec.json.Decoder(list[list[str]] | None)
 _versions = msgspec.json.Decoder(str | int | None)
+_T = TypeVar("_T")
 
 
-def commit_of(text: bytes) -> Commit:
-    """Give the commit that a file is about, if it is a file of results as we know them."""
-    head = _heads.decode(text)
+def read_head(file: Path) -> Commit:
+    """Give the commit that a file is about, if it is a file of results as we know them.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or of another version.
+    """
+    head = _decoded(_heads, file.read_bytes())
     if head.version != VERSION:
         found = "no version" if head.version is None else f"version {head.version}"
         raise ValueError(f"has {found}, not {VERSION} (`asv update` mends old ones)")
@@ -67,44 +88,70 @@ def commit_of(text: bytes) -> Commit:
     return Commit(head.commit_hash, head.date)
 
 
+def read_file(file: Path) -> File:
+    """Give what is in a file of results.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or of another version.
+    """
+    try:
+        content = _decoded(_files, file.read_bytes())
+    except msgspec.ValidationError:
+        read_head(file)  # which says so, if it is of another version
+        raise
+    if content.version != VERSION or not content.commit_hash:
+        read_head(file)
+    missing = {"result", "params"} - set(content.result_columns)
+    if missing:
+        raise ValueError(f"has no column {', '.join(sorted(missing))}")
+    return content
+
+
+def _decoded(decoder: msgspec.json.Decoder[_T], text: bytes) -> _T:
+    """Read JSON, or what Python writes for it.
+
+    The latter only where need be, and not of benchmarks.json: NaN may be in a text, as in its code.
+    """
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return decoder.decode(NO_JSON.sub(rb'"\1"', text))
+
+
 class Reader:
     """Reads files of results into a history."""
 
     def __init__(self, benchmarks: dict[str, Benchmark], history: History) -> None:
         self.benchmarks = benchmarks
         self.history = history
-        self.current = {
-            name: {_shown(params) for params in product(*each.params)}
-            for name, each in benchmarks.items()
-        }
-        self.keys: dict[tuple[str, bytes], list[tuple[str, ...] | None]] = {}
+        self.keys: dict[bytes, list[tuple[str, ...]]] = {}
 
-    def read(self, file: Path, text: bytes, where: tuple[str, str], *, samples: bool) -> None:
-        """Read the content of one file, of a machine and a commit, with samples or without.
+    def add(self, file: Path, content: File, machine: str, *, samples: bool) -> None:
+        """Add what is in a file, with samples or without.
 
         Raises
         ------
         ValueError
-            It is damaged.
+            It is of another machine.
         """
-        content = _files.decode(text)
-        if content.params.get("machine") != where[0]:
+        if content.params.get("machine") != machine:
             raise ValueError(f"is of another machine, {content.params.get('machine')!r}")
-        missing = {"result", "params"} - set(content.result_columns)
-        if missing:
-            raise ValueError(f"has no column {', '.join(sorted(missing))}")
         lost = _Lost()
         for benchmark, cells in content.results.items():
             if benchmark not in self.benchmarks:
-                lost.add("no longer exist in benchmarks.json", benchmark)
+                lost.add("results of what is no longer in benchmarks.json", benchmark)
                 continue
             row = dict(zip(content.result_columns, cells))
             if not samples:
                 row.pop("samples", None)
             try:
-                self._row((*where, benchmark), row, lost)
-            except ValueError as error:
-                lost.add(f"cannot be read ({error})", benchmark)
+                self._row((machine, content.commit_hash, benchmark), row, lost)
+            except (ValueError, RecursionError) as error:
+                lost.add(f"results that cannot be read ({error})", benchmark)
         self.history.problems += lost.problems(short_name(file))
 
     def _row(self, where: tuple[str, str, str], row: dict[str, msgspec.Raw], lost: _Lost) -> None:
@@ -112,26 +159,34 @@ class Reader:
         wanted = self.benchmarks[benchmark]
         version = _versions.decode(row.get("version", NULL))
         if version is not None and version != wanted.version:
-            lost.add("are of another version of the benchmark", benchmark)
+            lost.add("results of another version of the benchmark", benchmark)
             return
-        keys = self._keys(benchmark, row.get("params", NULL))
-        absent = [None] * len(keys)
-        values = _numbers.decode(row.get("result", NULL)) or absent
+        # benchmarks.json lists the parameters of the last run only, which may be of a smaller
+        # profile. The version says whether it was the same benchmark.
+        keys = self._keys(row.get("params", NULL))
+        if keys and len(keys[0]) != len(wanted.param_names):
+            raise ValueError(f"{len(keys[0])} parameters, not {len(wanted.param_names)}")
+        values = _column(_numbers, row, "result", len(keys))
         lows, highs = (
-            [float(end) if type(end) is str else end for end in _numbers.decode(cell) or absent]
-            for cell in (row.get("stats_ci_99_a", NULL), row.get("stats_ci_99_b", NULL))
+            [float(end) if type(end) is str else end for end in ends]
+            for ends in (
+                _column(_numbers, row, "stats_ci_99_a", len(keys)),
+                _column(_numbers, row, "stats_ci_99_b", len(keys)),
+            )
         )
-        samples = [
-            tuple(each or ()) for each in _samples.decode(row.get("samples", NULL)) or absent
-        ]
-        if not len(keys) == len(values) == len(lows) == len(highs) == len(samples):
-            raise ValueError("values and parameters differ in number")
+        samples: list[tuple[float, ...]] = (
+            [tuple(each or ()) for each in _column(_samples, row, "samples", len(keys))]
+            if "samples" in row
+            else [()] * len(keys)
+        )
         timed = wanted.unit == "seconds"
+        least, most = SECONDS if timed else NUMBERS
         good = [
-            key is not None
-            and type(value) is float
-            and not (timed and (low is None or high is None or value <= 0))
-            for key, value, low, high in zip(keys, values, lows, highs)
+            type(value) is float
+            and least <= value <= most
+            and not (timed and (low is None or high is None))
+            and (not sample or (least <= min(sample) and max(sample) <= most))
+            for value, low, high, sample in zip(values, lows, highs, samples)
         ]
         # Without a loop in Python: there are millions.
         columns = zip(*map(repeat, where), keys, values, lows, highs, samples)
@@ -139,27 +194,45 @@ class Reader:
         if not all(good):
             for key, value, low, high, well in zip(keys, values, lows, highs, good):
                 if not well:
-                    lost.add(_why(key, value, low is None or high is None), benchmark)
+                    lost.add(_why(value, timed, low is None or high is None), benchmark)
+                if value is None:
+                    self.history.failed.add((*where, key))
 
-    def _keys(self, benchmark: str, raw: msgspec.Raw) -> list[tuple[str, ...] | None]:
-        """Give the parameters of each value as shown; None for those no longer in use."""
-        key = (benchmark, bytes(raw))
+    def _keys(self, raw: msgspec.Raw) -> list[tuple[str, ...]]:
+        """Give the parameters of each value as shown: the same objects for the same parameters."""
+        key = bytes(raw)
         if key not in self.keys:
-            shown = [_shown(params) for params in product(*(_params.decode(raw) or []))]
-            current = self.current[benchmark]
-            self.keys[key] = [params if params in current else None for params in shown]
+            self.keys[key] = [_shown(params) for params in product(*(_params.decode(raw) or []))]
         return self.keys[key]
 
 
-def _why(key: tuple[str, ...] | None, value: Number, alone: bool) -> str:
+def _column(
+    decoder: msgspec.json.Decoder[list[_T] | None],
+    row: dict[str, msgspec.Raw],
+    name: str,
+    count: int,
+) -> Sequence[_T | None]:
+    """Give a value for each choice of parameters; a column that is not there is all None."""
+    found = decoder.decode(row.get(name, NULL))
+    if found is None:
+        return [None] * count
+    if len(found) != count:
+        raise ValueError("values and parameters differ in number")
+    return found
+
+
+def _why(value: Number, timed: bool, alone: bool) -> str:
     """Say why a value is left out."""
-    if key is None:
-        return "have parameters that the benchmark no longer has"
     if value is None:
-        return "failed"
+        return "results that failed"
+    if value == "NaN":
+        return SKIPPED
     if type(value) is str:
-        return "were skipped, or are NaN"
-    return "have no statistics" if alone else "are no times: not above 0"
+        return "results that are no numbers"
+    if timed and alone:
+        return "results without statistics"
+    least, most = SECONDS if timed else NUMBERS
+    return f"results, or samples, that cannot be: below {least:g} or above {most:g}"
 
 
 class _Lost:
@@ -175,21 +248,13 @@ class _Lost:
     def problems(self, where: str) -> Iterator[Problem]:
         """Give a line for each reason."""
         for reason, counts in self.reasons.items():
-            names = sorted(counts)
-            listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" * (len(names) > 3))
-            yield Problem(where, f"{counts.total()} results {reason}: {listed}")
+            yield Problem(where, reason, counts.total(), tuple(sorted(counts)))
 
 
 def _shown(params: Sequence[str]) -> tuple[str, ...]:
     """Give parameters as asv shows them."""
     matches = ((QUOTED.match(text), text) for text in params)
     return tuple(match[1] or match[2] if match else text for match, text in matches)
-
-
-def read_json(file: Path) -> bytes:
-    """Give the JSON that is in a file, "NaN" and "Infinity" as texts."""
-    text = file.read_bytes()
-    return NO_JSON.sub(rb'"\1"', text) if b"NaN" in text or b"Infinity" in text else text
 
 
 def short_name(file: Path) -> str:

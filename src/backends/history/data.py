@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["AXES", "Commit", "History", "HistoryError", "Machine", "Measurement", "Problem"]
+__all__ = [
+    "AXES",
+    "SKIPPED",
+    "Commit",
+    "History",
+    "HistoryError",
+    "Machine",
+    "Measurement",
+    "Problem",
+    "gather",
+]
 
 #: The parameters of a benchmark that times one kernel.
 AXES = ("backend", "dtype", "size")
+#: Why most is left out, which is no fault: a backend that is not installed, say.
+SKIPPED = "results that were skipped, or are NaN"
+#: Benchmarks that a problem names.
+MOST_NAMES = 3
 
 
 class HistoryError(ValueError):
@@ -31,10 +45,39 @@ class Commit(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What was left out, and why."""
+    """What was left out, and why.
+
+    Attributes
+    ----------
+    where : str
+        A file; the first of several, where problems were gathered.
+    reason : str
+        The same text in all files where it is the same reason.
+    count : int
+        How many results; 0 where it is a whole file.
+    benchmarks : tuple of str
+        Whose results.
+    """
 
     where: str
     reason: str
+    count: int = 0
+    benchmarks: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The reason, of how many results, and whose.
+
+        Examples
+        --------
+        >>> Problem("cpu/1a2b3c4d.json", "results that failed", 2, ("package.peakmem",)).text
+        '2 results that failed: package.peakmem'
+        """
+        if not self.count:
+            return self.reason
+        names = ", ".join(self.benchmarks[:MOST_NAMES])
+        more = len(self.benchmarks) - MOST_NAMES
+        return f"{self.count:,} {self.reason}: {names}" + (f" and {more} more" if more > 0 else "")
 
 
 class Measurement(NamedTuple):
@@ -72,6 +115,8 @@ class History:
     ----------
     commits : list of Commit
         By date.
+    failed : set of tuple
+        Machine, commit, benchmark and parameters of what was tried, and failed.
     problems : list of Problem
         What was left out: nothing is without a word.
     failed : set of tuple
@@ -83,19 +128,44 @@ class History:
     param_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
+    failed: set[tuple[str, str, str, tuple[str, ...]]] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     failed: set[tuple[str, str, str, tuple[str, ...]]] = field(default_factory=set)
 
     def kernel_of(self, benchmark: str) -> str:
-        """Give the kernel that a benchmark times; empty if it has other parameters.
+        """Give the kernel that a benchmark times; empty if it has other parameters, or no times.
 
         Examples
         --------
-        >>> history = History(param_names={"elementwise.track_sin": AXES, "package.peakmem": ()})
+        >>> history = History(
+        ...     param_names={"elementwise.track_sin": AXES, "package.peakmem": ()},
+        ...     units={"elementwise.track_sin": "seconds", "package.peakmem": "bytes"},
+        ... )
         >>> history.kernel_of("elementwise.track_sin"), history.kernel_of("package.peakmem")
         ('sin', '')
         """
-        if self.param_names.get(benchmark) != AXES:
+        if self.param_names.get(benchmark) != AXES or self.units.get(benchmark) != "seconds":
             return ""
         function = benchmark.rpartition(".")[2]
         return function.removeprefix("track_").removeprefix("time_")
+
+
+def gather(problems: Iterable[Problem]) -> list[Problem]:
+    """Make one problem of all that have the same reason: whole files first, what was skipped last.
+
+    Examples
+    --------
+    >>> skipped = Problem("cpu/1a.json", SKIPPED, 4, ("track_sin",))
+    >>> damaged = Problem("cpu/3c.json", "is cut short")
+    >>> [(each.where, each.count) for each in gather([skipped, skipped, damaged])]
+    [('cpu/3c.json', 0), ('cpu/1a.json and 1 more', 8)]
+    """
+    groups: dict[str, list[Problem]] = {}
+    for each in problems:
+        groups.setdefault(each.reason, []).append(each)
+    gathered = []
+    for reason, some in groups.items():
+        where = some[0].where + (f" and {len(some) - 1:,} more" if len(some) > 1 else "")
+        names = sorted({name for each in some for name in each.benchmarks})
+        gathered.append(Problem(where, reason, sum(each.count for each in some), tuple(names)))
+    return sorted(gathered, key=lambda each: (each.count > 0, each.reason == SKIPPED))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 
@@ -44,17 +44,19 @@ def read(file: Path) -> History:
     history = History(
         machines={machine: Machine(machine, fields)}, commits=[Commit(file.stem, date)]
     )
-    lost: Counter[str] = Counter()
+    lost: dict[str, list[str]] = defaultdict(list)
     for row in saved.rows:
         case = "" if row.case in PLAIN else f"_{row.case}"
         benchmark = f"bench.track_{row.kernel}{case}"
         history.param_names[benchmark], history.units[benchmark] = AXES, "seconds"
         for result in row.results:
             if result.status != "ok":
-                lost[f"{result.status}: {result.backend}"] += 1
+                lost[f"results that are {result.status}: {result.backend}"].append(benchmark)
             elif result.way != "call":
-                lost[f"not of plain calls, but {result.way}"] += 1
-            elif result.median is not None:
+                lost[f"results not of plain calls, but {result.way}"].append(benchmark)
+            elif result.median is None or result.median <= 0 or min(result.seconds, default=1) <= 0:
+                lost["results without a time above 0"].append(benchmark)
+            else:
                 params = (result.backend, row.dtype, str(row.size))
                 history.measurements.append(
                     Measurement(
@@ -63,7 +65,10 @@ def read(file: Path) -> History:
                         tuple(result.seconds),
                     )
                 )
-    history.problems = [Problem(file.name, f"{n} results {why}") for why, n in lost.items()]
+    history.problems = [
+        Problem(file.name, why, len(names), tuple(sorted(set(names))))
+        for why, names in lost.items()
+    ]
     history.problems += [Problem(file.name, text) for text in saved.skipped]
     return history
 
