@@ -68,11 +68,13 @@ def write(
     spread: float = 0.01,
     slow: Callable[[int, str, str, int], float] | None = None,
     seed: int = 0,
+    apart: bool = False,
 ) -> Path:
     """Write results into `folder`.
 
     `noise` is that of samples within a run, `spread` that of whole runs; ``slow(commit, kernel,
-    backend, size)`` says how many times slower than usual a row is.
+    backend, size)`` says how many times slower than usual a row is. `apart`: no two machines have
+    measured the same commit, as where each night another machine is free.
     """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,8 @@ def write(
         place = folder / machine_name(machine)
         place.mkdir(exist_ok=True)
         _dump(place / "machine.json", {**_machine(machine), "version": 1}, indent=4)
-        for commit in range(commits) if isinstance(commits, int) else commits:
+        for number in range(commits) if isinstance(commits, int) else commits:
+            commit = number * machines + machine if apart else number
             results = {
                 f"elementwise.track_{kernel}": _timed(
                     suite, kernel, machine, commit, rng, (samples, noise, spread), slow
@@ -197,11 +200,11 @@ def _dump(file, content, **form):
     file.write_text(json.dumps(content, **form), encoding="utf-8")
 
 
-def write_large(folder: Path) -> Path:
-    """Write years of results: 10 machines, 500 commits, 300 rows."""
+def write_large(folder: Path, *, apart: bool = False) -> Path:
+    """Write years of results: 10 machines, 500 commits of each, 300 rows."""
     letters = "abcdefghijklmnopqrstuvwxy"  # 25 kernels x 3 backends x 4 sizes
     suite = Suite(kernels=tuple(letters), sizes=(1_000, 10_000, 100_000, 1_000_000))
-    return write(folder, suite, machines=10, commits=500)
+    return write(folder, suite, machines=10, commits=500, apart=apart)
 
 
 if __name__ == "__main__":

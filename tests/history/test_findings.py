@@ -14,8 +14,10 @@ from backends import kernels
 from backends.history import asv
 from backends.history.data import AXES, Commit, History, Machine, Measurement
 from backends.history.findings import find
-from backends.history.rooflines import work
+from backends.history.ratios import ratio
+from backends.history.rooflines import ceilings, points, work
 from backends.history.series import Group, Series, tables
+from backends.history.standings import over_commits
 from backends.history.steps import WINDOW, steps
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -99,9 +101,11 @@ def test_changes_are_those_that_were_planted(tmp_path):
     assert {(each.machine, each.size) for each in changes} == {
         (machine_name(machine), size) for machine in (0, 1) for size in (1_000, 1_000_000)
     }
-    assert {(each.benchmark, each.label, each.commit) for each in changes} == {
-        (SIN, "openmp", commit_hash(12))
+    # Of the speedup as of the time.
+    assert {(each.quantity, each.benchmark, each.label, each.commit) for each in changes} == {
+        (quantity, SIN, "openmp", commit_hash(12)) for quantity in ("value", "speedup")
     }
+    assert len(changes) == 2 * 2 * 2
     assert all(each.ratio == pytest.approx(1.4, rel=0.1) for each in changes)
 
 
@@ -149,10 +153,73 @@ def test_crossovers_lie_where_the_lines_cross():
     assert crossed.speedup == pytest.approx(1.0)
 
 
-def test_tables_hold_every_measurement(tmp_path):
-    history = asv.read(write(tmp_path / "results", machines=2, commits=4))
+def test_where_all_are_slower_no_speedup_is_less(tmp_path):
+    folder = write(
+        tmp_path / "results",
+        machines=1,
+        commits=24,
+        slow=lambda commit, kernel, backend, size: 1.5 if commit >= 12 else 1.0,
+    )
+    changes = find(asv.read(folder)).changes
+    assert {each.quantity for each in changes} == {"value"}
+    assert {each.label for each in changes} == {"numpy", "threads", "openmp"}
+
+
+def test_where_more_memory_is_used_that_is_a_change(tmp_path):
+    folder = write(tmp_path / "results", machines=1, commits=12)
+    for index in range(6, 12):
+        [file] = folder.glob(f"*/{commit_hash(index)[:8]}-*.json")
+        file.write_text(file.read_text().replace("[[200000000.0]", "[[300000000.0]"))
+    [change] = find(asv.read(folder)).changes
+    assert (change.label, change.commit) == ("peakmem_joblib", commit_hash(6))
+    assert change.ratio == pytest.approx(1.5)
+
+
+def test_speedups_over_commits_are_ratios_without_samples(tmp_path):
+    history = asv.read(write(tmp_path / "results", machines=1, commits=3))
+    rows = {(each.commit, each.benchmark, each.params): each for each in history.measurements}
+    [table] = tables(history).values()
+    found = over_commits(table)
+    checked = 0
+    for row, (group, label) in enumerate(table.series):
+        for column, commit in enumerate(history.commits):
+            value, low, high = found[:, row, column]
+            if not group.dtype or label == "numpy":
+                assert np.isnan([value, low, high]).all()
+                continue
+            params = (label, group.dtype, str(group.size))
+            base = rows[commit.hash, group.benchmark, ("numpy", *params[1:])]
+            own = rows[commit.hash, group.benchmark, params]
+            bare = ratio(base._replace(samples=()), own._replace(samples=()))
+            assert (value, low, high) == pytest.approx(bare[:3], rel=1e-4)
+            checked += 1
+    assert checked == 2 * 2 * 2 * 3
+
+
+def test_speedups_without_ends_are_unbounded():
+    history = history_of((0, "numpy", "10", 4.0), (0, "openmp", "10", 1.0))
+    history.measurements[1] = history.measurements[1]._replace(low=-np.inf, high=np.inf)
+    found = over_commits(tables(history)["m"])
+    assert found[:, 1, 0].tolist() == [4.0, 0.0, np.inf]
+    assert find(history).changes == []
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "many", "1e400", "nan", "1e300"])
+def test_what_is_no_size_is_a_parameter(size):
+    history = history_of((0, "numpy", size, 4.0), (0, "openmp", size, 1.0))
+    found = find(history)
+    assert found.standings == []
+    assert [each.label for each in found.tables["m"].series] == [
+        f"numpy, float64, {size}",
+        f"openmp, float64, {size}",
+    ]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_tables_hold_every_measurement_and_nothing_else(tmp_path, apart):
+    history = asv.read(write(tmp_path / "results", machines=2, commits=4, apart=apart))
     found = tables(history)
-    column = {each.hash: index for index, each in enumerate(history.commits)}
+    assert len(history.commits) == (8 if apart else 4)
     for each in history.measurements:
         table = found[each.machine]
         if each.benchmark.startswith("package"):
@@ -161,9 +228,11 @@ def test_tables_hold_every_measurement(tmp_path):
             backend, dtype, size = each.params
             series = Series(Group(each.benchmark, dtype, int(size)), backend)
         row = table.series.index(series)
-        assert table.values[row, column[each.commit]] == np.float32(each.value)
-    count = sum(np.count_nonzero(~np.isnan(table.values)) for table in found.values())
-    assert count == len(history.measurements)
+        hashes = [history.commits[at].hash for at in table.commits]
+        assert table.values[row, hashes.index(each.commit)] == np.float32(each.value)
+    # Machines that have no commit in common share no columns: they would be empty.
+    assert sum(table.values.size for table in found.values()) == len(history.measurements)
+    assert not any(np.isnan(table.values).any() for table in found.values())
 
 
 @pytest.mark.parametrize("name", kernels.every())
@@ -186,3 +255,31 @@ def test_rooflines_need_ceilings(tmp_path):
         (name, "memory"),
         (name, "GEMM float64"),
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "rates"),
+    [
+        ("memory 12.5 GB/s, L3 0 GB/s", [12.5e9]),
+        ("memory 1.2.3 GB/s", []),
+        ("GEMM float64 1e400 GFLOP/s", []),
+        ("not measured", []),
+    ],
+)
+def test_a_ceiling_is_a_rate(said, rates):
+    assert [each.rate for each in ceilings([Machine("m", {"ceilings": said})])] == rates
+
+
+@pytest.mark.parametrize(
+    ("gpu", "placed"),
+    [("none", {"numpy", "torch", "jax"}), ("", {"numpy", "torch", "jax"}), ("H100", {"numpy"})],
+)
+def test_what_ran_on_a_gpu_is_not_under_the_processors_roof(gpu, placed):
+    rows = [(0, name, "1000", 1.0) for name in ("numpy", "torch", "jax", "cupy")]
+    found = points(find(history_of(*rows)).standings, {"m": Machine("m", {"gpu": gpu})})
+    assert {each.backend for each in found} == placed
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("bfloat16", 1000), ("float64", 2**40)])
+def test_what_no_array_can_be_has_no_work(dtype, size):
+    assert work("matmul", dtype, size) is None

@@ -115,8 +115,6 @@ class History:
     ----------
     commits : list of Commit
         By date.
-    failed : set of tuple
-        Machine, commit, benchmark and parameters of what was tried, and failed.
     problems : list of Problem
         What was left out: nothing is without a word.
     failed : set of tuple
@@ -128,7 +126,6 @@ class History:
     param_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
-    failed: set[tuple[str, str, str, tuple[str, ...]]] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     failed: set[tuple[str, str, str, tuple[str, ...]]] = field(default_factory=set)
 

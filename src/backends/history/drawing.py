@@ -154,19 +154,20 @@ def _history(found: Findings, machine: str, dtype: str) -> Rows:
     changed = {
         (each.benchmark, each.label, each.size, each.commit): each.ratio
         for each in found.changes
-        if each.machine == machine and each.dtype == dtype
+        if (each.quantity, each.machine, each.dtype) == ("value", machine, dtype)
     }
     rows: Rows = []
     for values, (group, label) in zip(table.values, table.series):
         if not dtype or group.dtype != dtype or group.size != sizes[group.benchmark]:
             continue
-        for at in np.flatnonzero(values > 0)[-COMMITS:].tolist():
+        for column in np.flatnonzero(values > 0)[-COMMITS:].tolist():
+            at = table.commits[column]
             commit = found.commits[at]
             row = {
                 "kernel": found.kernels[group.benchmark],
                 "at": at,
                 "label": label,
-                "value": float(values[at]),
+                "value": float(values[column]),
                 "commit": commit.hash[:8],
                 "date": str(datetime.fromtimestamp(commit.date / 1000, UTC).date()),
             }

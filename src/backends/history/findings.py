@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from backends.history.crossovers import Crossover, crossovers
 from backends.history.data import Commit, History, Machine, Problem
 from backends.history.ratios import BASELINE
 from backends.history.rooflines import Point, Roof, ceilings, points, roofs
 from backends.history.series import Table, tables
-from backends.history.standings import Standing, Winner, standings, winners
+from backends.history.standings import Standing, Winner, over_commits, standings, winners
 from backends.history.steps import steps
 
 __all__ = ["Change", "Findings", "find"]
+
+#: Units of which more is worse.
+UNITS = ("seconds", "bytes")
 
 
 class Change(NamedTuple):
@@ -22,12 +27,15 @@ class Change(NamedTuple):
 
     Attributes
     ----------
+    quantity : str
+        "value": what was measured; "speedup": the same, relative to the baseline's.
     label : str
         The backend; parameters where the benchmark times no kernel.
     ratio : float
-        The new time by the old: above 1 is slower.
+        The new time by the old, or memory: above 1 is worse, also of a speedup.
     """
 
+    quantity: str
     machine: str
     benchmark: str
     label: str
@@ -45,6 +53,8 @@ class Findings:
     ----------
     kernels : mapping of str to str
         The kernel of each benchmark that times one.
+    speedups : mapping of str to array
+        Of each machine's table, the speedups over commits: see :func:`over_commits`.
     """
 
     machines: Mapping[str, Machine]
@@ -52,6 +62,7 @@ class Findings:
     kernels: Mapping[str, str]
     units: Mapping[str, str]
     tables: Mapping[str, Table]
+    speedups: Mapping[str, Any]
     standings: Sequence[Standing]
     winners: Sequence[Winner]
     crossovers: Sequence[Crossover]
@@ -90,33 +101,40 @@ def find(history: History) -> Findings:
         if group.dtype
         for each in standings(machine, kernels[group.benchmark], group, newest)
     ]
+    speedups = {machine: over_commits(table) for machine, table in by_machine.items()}
     best = winners(ratios)
     limits = ceilings(history.machines.values())
     known = {each.machine for each in limits}
-    placed = points(each for each in ratios if each.machine in known)
+    placed = points((each for each in ratios if each.machine in known), history.machines)
     return Findings(
         machines=history.machines,
         commits=history.commits,
         kernels=kernels,
         units=history.units,
         tables=by_machine,
+        speedups=speedups,
         standings=ratios,
         winners=best,
         crossovers=crossovers(ratios, best),
-        changes=list(_changes(by_machine, history)),
+        changes=list(_changes(by_machine, speedups, history)),
         points=placed,
         roofs=roofs(limits, placed),
         problems=history.problems,
     )
 
 
-def _changes(tables: Mapping[str, Table], history: History) -> Iterator[Change]:
+def _changes(
+    tables: Mapping[str, Table], speedups: Mapping[str, Any], history: History
+) -> Iterator[Change]:
     for machine, table in tables.items():
-        for row, (group, label) in enumerate(table.series):
-            if history.units.get(group.benchmark) != "seconds":
-                continue
-            for step in steps(table.values[row], table.low[row], table.high[row]):
-                commit = history.commits[step.at].hash
-                yield Change(
-                    machine, group.benchmark, label, group.dtype, group.size, commit, step.ratio
-                )
+        with np.errstate(divide="ignore"):  # An interval may begin at 0.
+            relative = 1 / speedups[machine][[0, 2, 1]]  # to the baseline's time: more is worse
+        measured = (table.values, table.low, table.high)
+        for quantity, (values, low, high) in (("value", measured), ("speedup", relative)):
+            for row, (group, label) in enumerate(table.series):
+                if history.units.get(group.benchmark) not in UNITS:
+                    continue
+                for step in steps(values[row], low[row], high[row]):
+                    commit = history.commits[table.commits[step.at]].hash
+                    named = (machine, group.benchmark, label, group.dtype, group.size, commit)
+                    yield Change(quantity, *named, step.ratio)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -67,9 +67,13 @@ class Point(NamedTuple):
 
 
 #: One ceiling in words: what, of which dtype, and how much.
-RATE = re.compile(r"(\w+)(?: (float\d+))? ([\d.]+(?:e\+?\d+)?) (GB/s|GFLOP/s)")
-#: Backends that never compute on the processor, whose ceilings these are.
+RATE = re.compile(r"(\w+)(?: (float\d+))? (\d+(?:\.\d+)?(?:e\+?\d+)?) (GB/s|GFLOP/s)")
+#: Backends that never compute on the processor, whose ceilings these are; and that do not where
+#: there is a GPU.
 ELSEWHERE = {"cupy"}
+WITH_GPU = {*ELSEWHERE, "torch", "jax"}
+#: How a machine's file says that there is no GPU.
+NO_GPU = ("", "none")
 #: Complex numbers count as their real parts.
 REAL = {"complex64": "float32", "complex128": "float64"}
 #: Sizes at which inputs are made, to see which of their lengths grow with the size.
@@ -89,7 +93,9 @@ def ceilings(machines: Iterable[Machine]) -> list[Ceiling]:
     for machine in machines:
         for match in RATE.finditer(machine.fields.get("ceilings", "")):
             name, dtype, number, _ = match.groups(default="")
-            found.append(Ceiling(machine.name, name, dtype, float(number) * 1e9))
+            rate = float(number) * 1e9
+            if 0 < rate < math.inf:
+                found.append(Ceiling(machine.name, name, dtype, rate))
     return found
 
 
@@ -126,12 +132,13 @@ def roofs(limits: Iterable[Ceiling], placed: Iterable[Point]) -> list[Roof]:
     return lines
 
 
-def points(found: Iterable[Standing]) -> list[Point]:
+def points(found: Iterable[Standing], machines: Mapping[str, Machine]) -> list[Point]:
     """Place results; not those of a GPU, nor of a kernel that this version does not have."""
     placed = []
     for each in found:
+        gpu = machines[each.machine].fields.get("gpu", "")
         known = work(each.kernel, each.dtype, each.size)
-        if known is None or each.backend in ELSEWHERE:
+        if known is None or each.backend in (ELSEWHERE if gpu in NO_GPU else WITH_GPU):
             continue
         flops, moved = known
         rate = flops / each.seconds
@@ -149,10 +156,13 @@ def work(kernel: str, dtype: str, size: int) -> tuple[float, float] | None:
     >>> work("matmul", "float64", 1000)
     (2000000000.0, 24000000.0)
     >>> work("no_kernel", "float64", 1000)
+    >>> work("matmul", "float16", 1000)
     """
     try:
         found = kernels.find(kernel)
     except UnknownNameError:
+        return None
+    if dtype not in found.dtypes:
         return None
     case = next(iter(found.cases))
     shapes = []
@@ -161,7 +171,10 @@ def work(kernel: str, dtype: str, size: int) -> tuple[float, float] | None:
         results = found.reference(*arrays)
         results = results if isinstance(results, tuple) else (results,)
         shapes.append([(np.shape(x), np.asarray(x).dtype) for x in (*arrays, *results)])
-    full = [_at(one, two, size) for one, two in zip(*shapes)]
+    try:
+        full = [_at(one, two, size) for one, two in zip(*shapes)]
+    except ValueError:  # No array is so large.
+        return None
     flops = found.flops(*full[: len(found.core)])
     return flops, float(sum(x.nbytes for x in full))
 

@@ -1,4 +1,4 @@
-"""Measurements as tables: for each machine a row for each series, a column for each commit.
+"""Measurements as tables: for each machine a row for each series, a column for each of its commits.
 
 A million measurements are a few megabytes so, and a series over commits is one row.
 """
@@ -6,13 +6,17 @@ A million measurements are a few megabytes so, and a series over commits is one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from backends.history.data import AXES, History, Measurement
+from backends.history.data import History, Measurement
 
 __all__ = ["Group", "Series", "Table", "series", "tables"]
+
+#: Beyond that no size is counted; a browser's numbers are exact up to there.
+MOST = 2**53
 
 
 class Group(NamedTuple):
@@ -51,6 +55,8 @@ class Table(NamedTuple):
     ----------
     series : list of Series
         One for each row.
+    commits : list of int
+        For each column, the index of its commit in ``History.commits``.
     values : array of float32, (series, commits)
         asv's results; NaN where there is none.
     low, high : array of float32, (series, commits)
@@ -60,6 +66,7 @@ class Table(NamedTuple):
     """
 
     series: list[Series]
+    commits: list[int]
     values: Any
     low: Any
     high: Any
@@ -71,18 +78,24 @@ def series(history: History, benchmark: str, params: tuple[str, ...]) -> Series:
 
     Examples
     --------
-    >>> history = History(param_names={"elementwise.track_sin": AXES, "package.peakmem": ("n",)})
+    >>> from backends.history.data import AXES
+    >>> history = History(
+    ...     param_names={"elementwise.track_sin": AXES, "package.peakmem": ("n",)},
+    ...     units={"elementwise.track_sin": "seconds", "package.peakmem": "bytes"},
+    ... )
     >>> series(history, "elementwise.track_sin", ("openmp", "float64", "1e6")).group.size
     1000000
     >>> series(history, "package.peakmem", ("3",)).label
     '3'
     """
-    if history.param_names.get(benchmark) == AXES:
-        backend, dtype, size = params
+    if history.kernel_of(benchmark):
+        backend, dtype, text = params
         try:
-            return Series(Group(benchmark, dtype, int(float(size))), backend)
+            size = int(float(text))
         except (ValueError, OverflowError):
-            pass  # A size in words: each is then a series of its own.
+            size = 0  # A size in words: each is then a series of its own.
+        if 0 < size <= MOST:
+            return Series(Group(benchmark, dtype, size), backend)
     return Series(Group(benchmark), ", ".join(params) or benchmark.rpartition(".")[2])
 
 
@@ -94,50 +107,40 @@ def tables(history: History) -> dict[str, Table]:
     >>> tables(History())
     {}
     """
-    places, cells = _place(history)
-    by_machine: dict[str, list[int]] = {}
-    for row, (machine, _, _) in enumerate(places):
-        by_machine.setdefault(machine, []).append(row)
-    found = {}
-    for machine, rows in by_machine.items():
-        named = [series(history, *places[row][1:]) for row in rows]
-        newest = _newest(history, named, cells.index[rows])
-        values, low, high = (each[rows] for each in cells.numbers)
-        found[machine] = Table(named, values, low, high, newest)
-    return found
+    mine: dict[str, list[Measurement]] = {}
+    for machine, run in groupby(history.measurements, lambda each: each.machine):
+        mine.setdefault(machine, []).extend(run)
+    order = {commit.hash: index for index, commit in enumerate(history.commits)}
+    return {machine: _table(history, every, order) for machine, every in mine.items()}
 
 
-class _Cells(NamedTuple):
-    """A row for each series of all machines, a column for each commit."""
-
-    numbers: Any  # value, low and high
-    index: Any  # of the measurement; -1 where there is none
-
-
-def _place(history: History) -> tuple[list[tuple[str, str, tuple[str, ...]]], _Cells]:
+def _table(history: History, every: Sequence[Measurement], order: Mapping[str, int]) -> Table:
     """Put each measurement into its row and column, in few passes: there may be millions."""
-    every = history.measurements
-    column = {commit.hash: index for index, commit in enumerate(history.commits)}
-    row: dict[tuple[str, str, tuple[str, ...]], int] = {}
-    keys = ((each[0], each[2], each[3]) for each in every)
-    rows = np.fromiter((row.setdefault(key, len(row)) for key in keys), np.intp, len(every))
-    columns = np.fromiter((column[each.commit] for each in every), np.intp, len(every))
-    shape = len(row), len(column)
-    numbers = np.full((3, *shape), np.nan, np.float32)
-    numbers[0, rows, columns] = np.fromiter((e.value for e in every), np.float32, len(every))
-    ends = (
+    count = len(every)
+    commits = sorted({order[each.commit] for each in every})
+    column = {history.commits[at].hash: index for index, at in enumerate(commits)}
+    row: dict[tuple[str, tuple[str, ...]], int] = {}
+    keys = ((each[2], each[3]) for each in every)
+    rows = np.fromiter((row.setdefault(key, len(row)) for key in keys), np.intp, count)
+    columns = np.fromiter((column[each.commit] for each in every), np.intp, count)
+    shape = len(row), len(commits)
+    values, low, high = numbers = np.full((3, *shape), np.nan, np.float32)
+    read = (
+        (e.value for e in every),
         (e.value if e.low is None else e.low for e in every),
         (e.value if e.high is None else e.high for e in every),
     )
-    for which, end in enumerate(ends, start=1):
-        numbers[which, rows, columns] = np.fromiter(end, np.float32, len(every))
+    with np.errstate(over="ignore"):  # An end that is so far away may be infinite.
+        for each, found in zip(numbers, read):
+            each[rows, columns] = np.fromiter(found, np.float64, count)
     index = np.full(shape, -1, np.intc)
-    index[rows, columns] = np.arange(len(every), dtype=np.intc)
-    return list(row), _Cells(numbers, index)
+    index[rows, columns] = np.arange(count, dtype=np.intc)
+    named = [series(history, *key) for key in row]
+    return Table(named, commits, values, low, high, _newest(every, named, index))
 
 
 def _newest(
-    history: History, named: Sequence[Series], index: Any
+    every: Sequence[Measurement], named: Sequence[Series], index: Any
 ) -> dict[Group, dict[str, Measurement]]:
     """Give, for each group, the measurements of the newest commit that has any of it."""
     rows: dict[Group, list[int]] = {}
@@ -147,5 +150,5 @@ def _newest(
     for group, mine in rows.items():
         last = np.flatnonzero((index[mine] >= 0).any(axis=0))[-1]
         measured = [(named[row].label, index[row, last]) for row in mine]
-        found[group] = {label: history.measurements[i] for label, i in measured if i >= 0}
+        found[group] = {label: every[i] for label, i in measured if i >= 0}
     return found

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from backends.history.data import Measurement
 from backends.history.ratios import BASELINE, Ratio, ratio
-from backends.history.series import Group
+from backends.history.series import Group, Table
 
-__all__ = ["Standing", "Winner", "largest", "standings", "winners"]
+__all__ = ["Standing", "Winner", "largest", "over_commits", "standings", "winners"]
 
 
 class Standing(NamedTuple):
@@ -20,7 +22,8 @@ class Standing(NamedTuple):
     Attributes
     ----------
     seconds : float
-        Median time of a call.
+        asv's result, the median of the samples. In this package's suite each sample is the
+        fastest of three runs, so that it is what a call takes where nothing disturbs it.
     speedup : float
         Times the baseline's speed.
     low, high : float or None
@@ -72,6 +75,36 @@ def standings(
             *(machine, kernel, group.benchmark, group.dtype, group.size),
             *(backend, each.commit, each.value, found.value, *ends, found.verdict),
         )
+
+
+def over_commits(table: Table) -> Any:
+    """Give how many times the baseline's speed each series had at each commit.
+
+    The intervals are those that :func:`ratio` gives without samples, which are not kept of so many.
+
+    Returns
+    -------
+    array of float32, (3, series, commits)
+        The speedups, and both ends of their intervals; NaN for the baseline itself, for what
+        times no kernel, and where the baseline was not measured.
+    """
+    base = {each.group: row for row, each in enumerate(table.series) if each.label == BASELINE}
+    own = [
+        row
+        for row, (group, label) in enumerate(table.series)
+        if group.dtype and group in base and label != BASELINE
+    ]
+    beside = [base[table.series[row].group] for row in own]
+    with np.errstate(divide="ignore"):  # Of an end at 0, or below, the logarithm is -inf.
+        value, low, high = (
+            np.log(np.maximum(each, 0.0)) for each in (table.values, table.low, table.high)
+        )
+    speedup = value[beside] - value[own]
+    down = np.hypot(value[beside] - low[beside], high[own] - value[own])
+    up = np.hypot(high[beside] - value[beside], value[own] - low[own])
+    found = np.full((3, *value.shape), np.nan, np.float32)
+    found[:, own] = np.exp([speedup, speedup - down, speedup + up])
+    return found
 
 
 def winners(found: Iterable[Standing]) -> list[Winner]:
