@@ -145,7 +145,6 @@ def test_numbers_are_those_of_the_data(view):
 
 
 def test_slower_commits_are_listed_and_marked(view):
-    assert "18 found" not in text(view, "#changes-table caption")
     assert text(view, "#changes-table caption") == "12 found"
     assert "Steps to slower: 1" in text(view, "#history + figcaption")
     view.choose("where", "this")
@@ -154,6 +153,84 @@ def test_slower_commits_are_listed_and_marked(view):
     assert text(view, "#changes-table caption") == "0 found"
     view.choose("quantity", "speedup")
     assert "times numpy's speed" in text(view, "#history + figcaption")
+    # openmp became slower, and its speedup less; that is marked there too.
+    assert "Steps to less: 1; to more: 0" in text(view, "#history + figcaption")
+    view.choose("which", "lost")
+    assert text(view, "#changes-table caption") == "6 found"
+    rows = count(view, "#history-table tbody tr")
+    assert rows == 3 * 16
+    intervals = view.js(
+        "[...document.querySelectorAll('#history-table tbody tr')].filter((row) =>"
+        " / to /.test(row.lastChild.textContent)).length"
+    )
+    assert intervals == 2 * 16  # all but numpy's own
+
+
+def test_what_has_no_place_on_the_axis_is_counted_and_in_the_table(view):
+    view.choose("benchmark", "package.peakmem_joblib")
+    changed = (
+        "(seriesOf(choice.machine).find((s) => s.benchmark === choice.benchmark).values = () => {})"
+    )
+    view.js(changed.replace("() => {}", "() => [[0, 0], [1, 5]]") + " && (show(), drawn)")
+    assert "1 value has no place in the figure" in text(view, "#history + figcaption")
+    assert count(view, "#history-table tbody tr") == 2
+    view.js("(unpacked.clear(), show(), drawn)")
+    assert "no place" not in text(view, "#history + figcaption")
+
+
+def test_of_choices_in_a_row_the_last_is_drawn(view):
+    view.js(
+        "Promise.all(['exp', 'erf', 'sin'].map((kernel) => {"
+        " choice.benchmark = `elementwise.track_${kernel}`; show(); return drawn; }))"
+    )
+    assert text(view, "#speedup + figcaption").startswith("sin, float64")
+    assert count(view, "#speedup svg") == count(view, "#history svg") == 1
+    # Only sin has a step.
+    assert view.js("views.history.view.data('rows').some((each) => each.kind === 'change')")
+    # Nothing is drawn into a figure that was emptied in between.
+    view.js(
+        "Promise.all(['elementwise.track_sin', 'package.peakmem_joblib'].map((name) => {"
+        " choice.benchmark = name; show(); return drawn; }))"
+    )
+    assert count(view, "#speedup svg") == 0
+
+
+def test_each_choice_is_announced(view):
+    announced = set()
+    for name, value in (
+        ("dtype", "float32"),
+        ("size", "30000"),
+        ("quantity", "speedup"),
+        ("which", "faster"),
+        ("where", "this"),
+        ("machine", machine_name(1)),
+        ("benchmark", "elementwise.track_erf"),
+    ):
+        view.choose(name, value)
+        announced.add(text(view, "#said"))
+    view.js("(document.querySelector('#labels input[value=threads]').click(), drawn)")
+    assert "without threads" in text(view, "#said")
+    view.js("(document.querySelector('#labels input[value=threads]').click(), drawn)")
+    assert len(announced) == 7
+
+
+def test_escape_closes_the_list_of_backends(view):
+    view.js("(document.querySelector('#filters details').open = true)")
+    view.js("document.querySelector('#labels input').focus()")
+    view.press("Escape", 27)
+    assert not view.js("document.querySelector('#filters details').open")
+    assert view.js("document.activeElement.textContent") == "Backends"
+
+
+def test_an_address_of_what_is_not_there_shows_what_is(view):
+    address = "#quantity=nonsense&which=&where=x&size=7&machine=none&dtype=none"
+    view.js(
+        "new Promise((done) => {"
+        " addEventListener('hashchange', () => setTimeout(() => drawn.then(done)), {once: true});"
+        f" location.hash = {json.dumps(address)}; }})"
+    )
+    assert view.js("[choice.quantity, choice.which, choice.where]") == ["value", "slower", "all"]
+    assert "undefined" not in text(view, "body")
 
 
 def test_keyboard_reaches_everything(view):

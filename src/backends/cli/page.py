@@ -13,13 +13,11 @@ from backends.cli.bench import DeviceOnly
 from backends.cli.common import console, errors, note
 from backends.history import asv, drawing, tables
 from backends.history.findings import find
-from backends.history.page import Bundle, page
+from backends.history.page import Bundle, left_out, page
 
 __all__ = ["report_command"]
 
 TITLE = "Backends over machines and commits"
-#: Commits of each machine whose samples are kept: speedups are those of the newest, intervals too.
-RECENT = 1
 #: What stands beside the page.
 BESIDE = (".csv", ".md", ".json")
 
@@ -51,18 +49,23 @@ def report_command(
     `backends report results/ -o report.html --figures figures/`.
     """
     with errors():
-        if source is not None and source.is_dir():
+        if source is not None and _is_folder(source):
             _write(source, output, figures)
         else:
             saved = record.read(source or record.latest())
             report.show(saved, console(), device_only=device_only)
 
 
+def _is_folder(source: Path) -> bool:
+    """Say whether a folder is meant, also one that is not there: a saved bench has a suffix."""
+    return source.is_dir() or not (source.exists() or source.suffix)
+
+
 def _write(source: Path, output: Path, figures: Path | None) -> None:
     """Make the page and what goes with it."""
     _must_be_free(output)
     with Bundle() as bundle:
-        found = find(asv.read(source, recent=RECENT))
+        found = find(asv.read(source, samples_of=()))
         text = page(found, bundle.read(), TITLE)
     files.write_whole(output, text.encode())
     files.write_whole(output.with_suffix(".csv"), tables.as_csv(found).encode())
@@ -71,7 +74,7 @@ def _write(source: Path, output: Path, figures: Path | None) -> None:
     if figures is not None:
         drawing.draw(found, figures, lambda name: note(f"drawing {name}"))
     if found.problems:
-        note(f"{len(found.problems):,} problems were left out: the end of the page lists them")
+        note(f"{left_out(found.problems)}; the end of the page says what and why")
     others = ", ".join(BESIDE)
     console(stderr=True).print(f"saved: {output} (and {others})", style="dim", soft_wrap=True)
 

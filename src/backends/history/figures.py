@@ -42,8 +42,6 @@ PALETTES = {
         "grid": "#d9dde2",
         "faint": "#57606a",
         "accent": "#0b63b5",
-        "slower": "#b32424",
-        "faster": "#15703d",
     },
     "dark": {
         "background": "#14171b",
@@ -51,8 +49,6 @@ PALETTES = {
         "grid": "#363c44",
         "faint": "#a3adb8",
         "accent": "#6cb2f5",
-        "slower": "#ff8a80",
-        "faster": "#6fd398",
     },
 }
 HEIGHT = 320
@@ -187,7 +183,7 @@ def _speedup(alt: Any, rows: Any, colour: Any, shape: Any) -> Any:
 
 
 def _history(alt: Any, rows: Any, colour: Any, shape: Any) -> Any:
-    """Draw a value over commits; a mark where it changed and stayed so."""
+    """Draw a value over commits, with what is known of intervals; a mark where it changed."""
     # Commits stand at equal distances: by date, those of one day would be one line.
     hashes = alt.Axis(
         title="commit",
@@ -204,6 +200,9 @@ def _history(alt: Any, rows: Any, colour: Any, shape: Any) -> Any:
         color=colour,
         tooltip=_tooltip(alt, "label", "value", "commit", "date"),
     )
+    ranged = values.transform_filter("isValid(datum.low)").encode(
+        y=alt.Y("low:Q", axis=units, scale=logs), y2="high:Q"
+    )
     worse = alt.datum.ratio > 1
     changed = _kind(rows, "change").encode(
         x="at:Q",
@@ -213,6 +212,7 @@ def _history(alt: Any, rows: Any, colour: Any, shape: Any) -> Any:
         tooltip=_tooltip(alt, "label", "ratio", "commit", "date"),
     )
     return alt.layer(
+        ranged.mark_rule(opacity=0.5),
         values.mark_line(strokeWidth=1.5),
         values.mark_point(filled=True, size=14, opacity=1),
         changed.mark_point(size=170, opacity=1, stroke="#ffffff", strokeWidth=1.5),

@@ -18,15 +18,17 @@ import msgspec
 import numpy as np
 
 from backends.history import figures
-from backends.history.data import Machine, Problem
+from backends.history.data import SKIPPED, Machine, Problem, gather
 from backends.history.findings import Findings
 from backends.history.ratios import BASELINE
-from backends.history.series import Table
 
-__all__ = ["Bundle", "page"]
+__all__ = ["Bundle", "left_out", "page"]
 
-#: Problems that are listed one by one; the others are in the files beside the page.
-MOST_PROBLEMS = 200
+#: Reasons for which something was left out that are listed; the JSON beside the page has all.
+MOST_REASONS = 200
+#: Commits of each machine, the newest, of which the page has the intervals of speedups: those of
+#: all would be larger than all else.
+INTERVALS = 50
 #: Machines whose fields are shown without being asked for.
 MOST_OPEN = 3
 #: Prints Vega, Vega-Lite and Vega-Embed as one script.
@@ -94,6 +96,7 @@ def page(findings: Findings, bundle: str, title: str) -> str:
         bundle=bundle,
         data=_within_script(_data(findings)),
         values="\n".join(_values(findings)),
+        intervals=INTERVALS,
         environment=_environment(findings),
         problems=_problems(findings.problems),
     )
@@ -110,7 +113,20 @@ def _summary(found: Findings) -> str:
         newest = found.commits[-1]
         date = datetime.fromtimestamp(newest.date / 1000, UTC).date()
         text += f" The newest commit is {newest.hash[:8]} of {date}."
-    return text + f" {_counted(len(found.problems), 'problem')} left out: see the end."
+    return f"{text} {left_out(found.problems)}: see the end."
+
+
+def left_out(problems: Sequence[Problem]) -> str:
+    """Count what was left out.
+
+    Examples
+    --------
+    >>> left_out([Problem("a/1.json", "is cut short"), Problem("a/2.json", SKIPPED, 4, ("sin",))])
+    'Left out: 1 problem, 4 skipped results'
+    """
+    skipped = sum(each.count for each in problems if each.reason == SKIPPED)
+    others = sum(each.reason != SKIPPED for each in problems)
+    return f"Left out: {_counted(others, 'problem')}, {_counted(skipped, 'skipped result')}"
 
 
 def _counted(count: int, what: str) -> str:
@@ -132,8 +148,9 @@ def _data(found: Findings) -> bytes:
             "themes": {name: figures.theme(name) for name in figures.PALETTES},
             "tables": {
                 machine: {
-                    "id": f"values-{index}",
-                    "commits": _measured(table).tolist(),
+                    "id": index,
+                    "commits": table.commits,
+                    "intervals": min(INTERVALS, len(table.commits)),
                     "series": [(*each.group, each.label) for each in table.series],
                 }
                 for index, (machine, table) in enumerate(found.tables.items())
@@ -153,22 +170,23 @@ def _records(rows: Sequence[Any]) -> dict[str, Any]:
     return {"columns": rows[0]._fields if rows else (), "rows": rows}
 
 
-def _measured(table: Table) -> Any:
-    """Give the numbers of the commits that have any value."""
-    return np.flatnonzero(~np.isnan(table.values).all(axis=0))
-
-
 def _values(found: Findings) -> Iterator[str]:
-    """Give a script element a machine, with the values of its series.
+    """Give two script elements a machine: the values of its series, and intervals of speedups."""
+    for index, (machine, table) in enumerate(found.tables.items()):
+        ends = found.speedups[machine][1:, :, -INTERVALS:]
+        for name, values in (("values", table.values), ("intervals", ends)):
+            yield f'<script type="text/plain" id="{name}-{index}">{_packed(values)}</script>'
 
-    Of each float32 the upper three bytes, rounded: a relative error of 1.6e-5 at most, where
-    measurements are never so exact, and two thirds of what JSON's shortest digits would take.
+
+def _packed(values: Any) -> str:
+    """Give the upper three bytes of each float32, rounded, as text.
+
+    A relative error of 1.6e-5 at most, where measurements are never so exact, and two thirds of
+    what JSON's shortest digits would take.
     """
-    for index, table in enumerate(found.tables.values()):
-        values = np.ascontiguousarray(table.values[:, _measured(table)])
-        upper = (values.view(np.uint32) + 0x80).astype(">u4").view(np.uint8).reshape(-1, 4)
-        packed = base64.b64encode(upper[:, :3].tobytes()).decode()
-        yield f'<script type="text/plain" id="values-{index}">{packed}</script>'
+    whole = np.ascontiguousarray(values).view(np.uint32) + 0x80
+    upper = whole.astype(">u4").view(np.uint8).reshape(-1, 4)
+    return base64.b64encode(upper[:, :3].tobytes()).decode()
 
 
 def _within_script(text: bytes) -> str:
@@ -211,15 +229,16 @@ def _machine(machine: Machine, opened: str) -> str:
 def _problems(problems: Sequence[Problem]) -> str:
     if not problems:
         return "<p>Nothing: every result that was found is in this report.</p>"
+    reasons = gather(problems)
     rows = "".join(
-        f"<tr><td><code>{html.escape(each.where)}</code></td><td>{html.escape(each.reason)}</td></tr>"
-        for each in problems[:MOST_PROBLEMS]
+        f"<tr><td><code>{html.escape(each.where)}</code></td><td>{html.escape(each.text)}</td></tr>"
+        for each in reasons[:MOST_REASONS]
     )
-    said = f"{_counted(len(problems), 'problem')}"
-    if len(problems) > MOST_PROBLEMS:
-        said += f", of which the first {MOST_PROBLEMS} are listed; the JSON beside this has all"
+    said = left_out(problems)
+    if len(reasons) > MOST_REASONS:
+        said += f". The first {MOST_REASONS} of {len(reasons):,} reasons are listed"
     return (
-        f"<p>{said}.</p>"
+        f"<p>{said}. The JSON beside this page names each file.</p>"
         '<div class="wide" tabindex="0" role="region" aria-labelledby="left-out">'
         '<table class="reasons" aria-labelledby="left-out">'
         '<thead><tr><th scope="col">Where</th><th scope="col">Why</th></tr></thead>'

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from backends.history.data import gather
 from backends.history.findings import Change, Findings
 from backends.history.standings import Standing, Winner, largest
 
@@ -15,6 +17,8 @@ __all__ = ["as_csv", "as_json", "as_markdown"]
 
 #: Lines of a Markdown table: it is for people.
 MOST = 50
+#: What Markdown may take for more than the character: of emphasis, code, links, HTML, tables.
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>|!#~&])")
 
 
 def as_csv(found: Findings) -> str:
@@ -35,7 +39,10 @@ def as_csv(found: Findings) -> str:
 
 
 def as_json(found: Findings) -> bytes:
-    """Give all that the page shows but for the series over commits, which asv's own files have."""
+    """Give all that the page shows but for the series over commits: asv's own files have them.
+
+    Of these it has the changes, those of the speedups too.
+    """
     content = {
         "machines": [each.fields for each in found.machines.values()],
         "commits": [each._asdict() for each in found.commits],
@@ -48,9 +55,9 @@ def as_json(found: Findings) -> bytes:
                 ("changes", found.changes),
                 ("roofline", found.points),
                 ("ceilings", found.roofs),
-                ("problems", found.problems),
             )
         },
+        "problems": [{"where": each.where, "reason": each.text} for each in found.problems],
     }
     return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
 
@@ -67,10 +74,14 @@ def as_markdown(found: Findings, title: str) -> str:
     ]
     head = ("Machine", "Kernel", "Dtype", "Up to there", "From there", "Size, about")
     parts += ["## Where the fastest changes", _table(head, crossed)]
-    slower = sorted(found.changes, key=lambda each: -each.ratio)
-    changed = [_change(each) for each in slower if each.ratio > 1]
-    heads = ("Times slower", "Benchmark", "Backend", "Dtype", "Size", "Since", "Machine")
-    parts += ["## What became slower", _table(heads, changed)]
+    worse = sorted(found.changes, key=lambda each: -each.ratio)
+    for quantity, heading, times in (
+        ("value", "What became slower, or larger", "Times the old"),
+        ("speedup", "Which speedups became less", "Times less"),
+    ):
+        changed = [_change(each) for each in worse if each.quantity == quantity and each.ratio > 1]
+        heads = (times, "Benchmark", "Backend", "Dtype", "Size", "Since", "Machine")
+        parts += [f"## {heading}", _table(heads, changed)]
     fields = [
         (each.name, key, value)
         for each in found.machines.values()
@@ -78,7 +89,8 @@ def as_markdown(found: Findings, title: str) -> str:
         if key != "machine" and value
     ]
     parts += ["## The machines", _table(("Machine", "Field", "Value"), fields, len(fields))]
-    parts += ["## What was left out", _table(("Where", "Why"), found.problems)]
+    left_out = [(each.where, each.text) for each in gather(found.problems)]
+    parts += ["## What was left out", _table(("Where", "Why"), left_out)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -116,4 +128,4 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], most: int = MOST)
 
 def _plain(text: str) -> str:
     """Make text that Markdown takes for nothing else, in a table's cell."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    return " ".join(SPECIAL.sub(r"\\\1", text).split())

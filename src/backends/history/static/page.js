@@ -39,7 +39,7 @@ const measured = (x, unit) => (unit === "seconds" ? seconds(x) : `${digits(x, 4)
 
 // What is chosen. It is in the address too, so that a link shows the same.
 const CHOICES = ["machine", "benchmark", "dtype", "size", "quantity", "which", "where"];
-const choice = { size: LARGEST, quantity: "value", which: "slower", where: "all" };
+const choice = { size: LARGEST };
 const hidden = new Set();
 
 function readAddress() {
@@ -51,21 +51,34 @@ function writeAddress() {
   history.replaceState(null, "", `#${new URLSearchParams(CHOICES.map((name) => [name, choice[name]]))}`);
 }
 
-// The series of a machine: values are packed, three bytes each, the upper ones of a float32.
+// Numbers are packed, three bytes each, the upper ones of a float32.
+function unpack(id) {
+  const text = atob(element(id).textContent.trim());
+  const view = new DataView(new ArrayBuffer(4));
+  return (i) => {
+    for (let byte = 0; byte < 3; byte++) view.setUint8(byte, text.charCodeAt(3 * i + byte));
+    return view.getFloat32(0);
+  };
+}
+
+// The series of a machine.
 const unpacked = new Map();
 function seriesOf(machine) {
   if (!unpacked.has(machine)) {
-    const { series, commits, id } = data.tables[machine];
-    const text = atob(element(id).textContent.trim());
-    const view = new DataView(new ArrayBuffer(4));
-    const value = (i) => {
-      for (let byte = 0; byte < 3; byte++) view.setUint8(byte, text.charCodeAt(3 * i + byte));
-      return view.getFloat32(0);
-    };
+    const { series, commits, intervals, id } = data.tables[machine];
+    const value = unpack(`values-${id}`);
+    const end = unpack(`intervals-${id}`);
+    const column = new Map(commits.map((at, i) => [at, i - (commits.length - intervals)]));
     const found = series.map(([benchmark, dtype, size, label], row) => ({
       benchmark, dtype, size, label,
       // [number of the commit, value], where there is one.
       values: () => commits.map((at, i) => [at, value(row * commits.length + i)]).filter(([, y]) => !Number.isNaN(y)),
+      // The interval of the speedup at a commit, if it is in the page and has two ends.
+      interval: (at) => {
+        const i = row * intervals + column.get(at);
+        const [low, high] = column.get(at) < 0 ? [0, 0] : [end(i), end(series.length * intervals + i)];
+        return low > 0 && high < Infinity ? { low, high } : {};
+      },
     }));
     unpacked.set(machine, found);
   }
@@ -93,7 +106,11 @@ function settle() {
   fill(element("benchmark"), benchmarks.map((name) => [name, kernelOf(name) || name]), choice.benchmark);
   fill(element("dtype"), dtypes.map((name) => [name, name]), choice.dtype);
   fill(element("size"), [[LARGEST, "largest of each kernel"], ...sizes.map((n) => [n, count(Number(n))])], choice.size);
-  for (const name of ["quantity", "which", "where"]) element(name).value = choice[name];
+  for (const name of ["quantity", "which", "where"]) {
+    const options = [...element(name).options].map((option) => option.value);
+    if (!options.includes(choice[name])) choice[name] = options[0];
+    element(name).value = choice[name];
+  }
 }
 
 // Of each kernel the largest size that any machine measured, so that all are compared on one.
@@ -180,8 +197,10 @@ const isDark = () => {
 };
 
 const views = {};
+const turns = {};
 async function draw(name, rows, caption, nothing, unit = "") {
   const target = element(name);
+  const turn = turns[name] = (turns[name] ?? 0) + 1;
   target.parentElement.querySelector("figcaption").textContent = rows.length ? caption : nothing;
   target.setAttribute("aria-label", rows.length ? `${caption} Its numbers are in the table below.` : nothing);
   target.classList.toggle("empty", !rows.length);
@@ -197,12 +216,18 @@ async function draw(name, rows, caption, nothing, unit = "") {
   };
   const theme = data.themes[isDark() ? "dark" : "light"];
   const columns = Math.max(2, Math.floor(target.clientWidth / 130));
-  views[name] = await vegaEmbed(target, description, {
+  // In an element of its own: what is drawn late, after another choice, is not shown.
+  const place = document.createElement("div");
+  place.style.width = "100%";
+  target.replaceChildren(place);
+  const made = await vegaEmbed(place, description, {
     actions: false,
     config: { ...theme, legend: { ...theme.legend, columns } },
     renderer: "svg",
     logLevel: 1, // errors: where a layer has no rows, Vega would warn that it has no extent
   });
+  if (turn !== turns[name]) { made.finalize(); return; }
+  views[name] = made;
   target.querySelector(".vega-bindings")?.remove(); // an empty form, which screen readers announce
 }
 
@@ -247,40 +272,52 @@ function showHistory() {
     return values.map(([at, raw]) => ({
       kind: "time", at, label: s.label, raw,
       value: quantity === "value" ? raw : quantity === "relative" ? raw / values[0][1] : base.get(at) / raw,
+      ...(quantity === "speedup" ? s.interval(at) : {}),
       commit: short(data.commits[at][0]), date: day(data.commits[at][1]),
     }));
-  }).filter((each) => each.value > 0);
-  const byPlace = new Map(rows.map((each) => [`${each.label} ${each.commit}`, each]));
-  const marked = quantity === "speedup" ? [] : changes
-    .filter((c) => c.machine === machine && c.benchmark === benchmark && c.size === size && c.dtype === (size ? dtype : "") && !hidden.has(c.label))
-    .flatMap((c) => { const at = byPlace.get(`${c.label} ${short(c.commit)}`); return at ? [{ ...at, kind: "change", ratio: c.ratio }] : []; });
-  table("history-table", [...rows].reverse().slice(0, 5 * MOST_ROWS), [
+  });
+  // The axis is logarithmic: 0 has no place on it, nor has what cannot be computed.
+  const placed = rows.filter((each) => each.value > 0 && each.value < Infinity);
+  const off = rows.length - placed.length;
+  const byPlace = new Map(placed.map((each) => [`${each.label} ${each.at}`, each]));
+  const at = new Map(data.commits.map(([hash], i) => [hash, i]));
+  const kind = quantity === "speedup" ? "speedup" : "value";
+  const marked = changes
+    .filter((c) => c.quantity === kind && c.machine === machine && c.benchmark === benchmark && c.size === size && c.dtype === (size ? dtype : "") && !hidden.has(c.label))
+    .flatMap((c) => { const place = byPlace.get(`${c.label} ${at.get(c.commit)}`); return place ? [{ ...place, kind: "change", ratio: c.ratio }] : []; });
+  const newest = [...rows].sort((a, b) => b.at - a.at).slice(0, 5 * MOST_ROWS);
+  table("history-table", newest, [
     ["Commit", (each) => each.commit], ["Date", (each) => each.date], [size ? "Backend" : "Parameters", (each) => each.label],
-    ["Measured", (each) => measured(each.raw, unit), true], ["Shown", (each) => digits(each.value), true],
+    ["Measured", (each) => measured(each.raw, unit), true], ["Shown", (each) => (Number.isFinite(each.value) ? digits(each.value) : "unknown"), true],
+    ...(quantity === "speedup" ? [["Interval", (each) => (each.low ? interval(each) : "")]] : []),
   ], rows.length > 5 * MOST_ROWS ? `The newest ${5 * MOST_ROWS} of ${count(rows.length)}` : `${count(rows.length)} measurements`);
   const what = { value: unit, relative: "relative to its first commit", speedup: "times numpy's speed" }[quantity];
-  const slower = marked.filter((each) => each.ratio > 1).length;
+  const worse = marked.filter((each) => each.ratio > 1).length;
+  const [up, down] = quantity === "speedup" ? ["less", "more"] : unit === "seconds" ? ["slower", "faster"] : ["more", "less"];
   const name = kernelOf(benchmark) || benchmark;
   return draw(
-    "history", [...rows, ...marked],
+    "history", [...placed, ...marked],
     `${name}${size ? `, ${dtype}, size ${count(size)}` : ""}, on ${machine}: ${what}, by commit. ` +
-      (quantity === "speedup" ? "" : `Steps to slower: ${slower}; to faster: ${marked.length - slower}.`),
-    "There are no measurements for this choice.",
+      `Steps to ${up}: ${worse}; to ${down}: ${marked.length - worse}.` +
+      (off ? ` ${count(off)} ${off > 1 ? "values have" : "value has"} no place in the figure: 0, or without numpy's beside it. The table has them.` : ""),
+    rows.length ? `No value of ${count(rows.length)} has a place in the figure: all are 0, or without numpy's beside them. The table has them.` : "There are no measurements for this choice.",
     quantity === "value" ? UNITS[unit] ?? "" : "x",
   );
 }
 
 function showChanges() {
+  const quantity = ["lost", "gained"].includes(choice.which) ? "speedup" : "value";
   const wanted = changes
-    .filter((c) => (choice.which === "slower") === (c.ratio > 1) && (choice.where === "all" || c.machine === choice.machine))
+    .filter((c) => c.quantity === quantity && (c.ratio > 1) === ["slower", "lost"].includes(choice.which))
+    .filter((c) => choice.where === "all" || c.machine === choice.machine)
     .sort((a, b) => Math.abs(Math.log(b.ratio)) - Math.abs(Math.log(a.ratio)));
   const dates = new Map(data.commits);
   table("changes-table", wanted.slice(0, MOST_ROWS), [
-    ["Time", (c) => times(c.ratio), true],
+    [quantity === "speedup" ? "Speedup" : "Times", (c) => times(quantity === "speedup" ? 1 / c.ratio : c.ratio), true],
     ["Benchmark", (c) => {
       const button = node("button", kernelOf(c.benchmark) || c.benchmark, { type: "button" });
       button.addEventListener("click", () => {
-        Object.assign(choice, { machine: c.machine, benchmark: c.benchmark, quantity: "value" });
+        Object.assign(choice, { machine: c.machine, benchmark: c.benchmark, quantity });
         if (c.size) Object.assign(choice, { dtype: c.dtype, size: String(c.size) });
         show();
         element("commits").scrollIntoView({ behavior: "smooth" });
@@ -310,6 +347,16 @@ function showRoofline() {
   );
 }
 
+// All that was chosen, in words: what a screen reader announces after each choice.
+function said() {
+  const kernel = kernelOf(choice.benchmark);
+  const size = choice.size === LARGEST ? "largest size" : `size ${count(Number(choice.size))}`;
+  const what = kernel ? `${kernel}, ${choice.dtype}, ${size}` : choice.benchmark;
+  const options = ["quantity", "which", "where"].map((name) => element(name).selectedOptions[0].text);
+  const without = hidden.size ? `, without ${[...hidden].join(", ")}` : "";
+  return `Shown: ${what} on ${choice.machine}${without}; the history as ${options[0]}; of changes: ${options[1]}, ${options[2]}`;
+}
+
 let drawn = Promise.resolve();
 function show() {
   settle();
@@ -317,7 +364,7 @@ function show() {
   showMatrix();
   showChanges();
   drawn = Promise.all([showSpeedup(), showHistory(), showRoofline()]).then(() => {
-    element("said").textContent = `Shown: ${kernelOf(choice.benchmark) || choice.benchmark} on ${choice.machine}`;
+    element("said").textContent = said();
     document.documentElement.dataset.ready = "true";
   });
 }
@@ -332,6 +379,12 @@ for (const label of data.backends) {
   line.append(box, label);
   element("labels").append(line);
 }
+const backends = element("labels").parentElement;
+backends.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !backends.open) return;
+  backends.open = false;
+  backends.querySelector("summary").focus();
+});
 const button = element("theme");
 const showTheme = () => button.setAttribute("aria-pressed", String(isDark()));
 button.addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; showTheme(); show(); });
