@@ -149,12 +149,14 @@ class Reader:
             if not samples:
                 row.pop("samples", None)
             try:
-                self._row((machine, content.commit_hash, benchmark), row, lost)
+                self._row((machine, content.commit_hash, benchmark), row, lost, samples)
             except (ValueError, RecursionError) as error:
                 lost.add(f"results that cannot be read ({error})", benchmark)
         self.history.problems += lost.problems(short_name(file))
 
-    def _row(self, where: tuple[str, str, str], row: dict[str, msgspec.Raw], lost: _Lost) -> None:
+    def _row(
+        self, where: tuple[str, str, str], row: dict[str, msgspec.Raw], lost: _Lost, kept: bool
+    ) -> None:
         benchmark = where[2]
         wanted = self.benchmarks[benchmark]
         version = _versions.decode(row.get("version", NULL))
@@ -195,7 +197,7 @@ class Reader:
             for key, value, low, high, well in zip(keys, values, lows, highs, good):
                 if not well:
                     lost.add(_why(value, timed, low is None or high is None), benchmark)
-                if value is None:
+                if kept and (value is None or value == "NaN"):
                     self.history.failed.add((*where, key))
 
     def _keys(self, raw: msgspec.Raw) -> list[tuple[str, ...]]:

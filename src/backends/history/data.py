@@ -53,7 +53,7 @@ class Problem(NamedTuple):
         A file; the first of several, where problems were gathered.
     reason : str
         The same text in all files where it is the same reason.
-    count : int
+    results : int
         How many results; 0 where it is a whole file.
     benchmarks : tuple of str
         Whose results.
@@ -61,7 +61,7 @@ class Problem(NamedTuple):
 
     where: str
     reason: str
-    count: int = 0
+    results: int = 0
     benchmarks: tuple[str, ...] = ()
 
     @property
@@ -73,11 +73,12 @@ class Problem(NamedTuple):
         >>> Problem("cpu/1a2b3c4d.json", "results that failed", 2, ("package.peakmem",)).text
         '2 results that failed: package.peakmem'
         """
-        if not self.count:
+        if not self.results:
             return self.reason
         names = ", ".join(self.benchmarks[:MOST_NAMES])
         more = len(self.benchmarks) - MOST_NAMES
-        return f"{self.count:,} {self.reason}: {names}" + (f" and {more} more" if more > 0 else "")
+        others = f" and {more} more" if more > 0 else ""
+        return f"{self.results:,} {self.reason}: {names}{others}"
 
 
 class Measurement(NamedTuple):
@@ -118,7 +119,9 @@ class History:
     problems : list of Problem
         What was left out: nothing is without a word.
     failed : set of tuple
-        Machine, commit, benchmark and parameters of what was tried and has no value.
+        Machine, commit, benchmark and parameters of what was tried and has no value: it failed, or
+        was skipped, as all is of a backend that no longer builds. At least of commits
+        whose samples are kept.
     """
 
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -154,7 +157,7 @@ def gather(problems: Iterable[Problem]) -> list[Problem]:
     --------
     >>> skipped = Problem("cpu/1a.json", SKIPPED, 4, ("track_sin",))
     >>> damaged = Problem("cpu/3c.json", "is cut short")
-    >>> [(each.where, each.count) for each in gather([skipped, skipped, damaged])]
+    >>> [(each.where, each.results) for each in gather([skipped, skipped, damaged])]
     [('cpu/3c.json', 0), ('cpu/1a.json and 1 more', 8)]
     """
     groups: dict[str, list[Problem]] = {}
@@ -164,5 +167,5 @@ def gather(problems: Iterable[Problem]) -> list[Problem]:
     for reason, some in groups.items():
         where = some[0].where + (f" and {len(some) - 1:,} more" if len(some) > 1 else "")
         names = sorted({name for each in some for name in each.benchmarks})
-        gathered.append(Problem(where, reason, sum(each.count for each in some), tuple(names)))
-    return sorted(gathered, key=lambda each: (each.count > 0, each.reason == SKIPPED))
+        gathered.append(Problem(where, reason, sum(each.results for each in some), tuple(names)))
+    return sorted(gathered, key=lambda each: (each.results > 0, each.reason == SKIPPED))

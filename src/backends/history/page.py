@@ -124,7 +124,7 @@ def left_out(problems: Sequence[Problem]) -> str:
     >>> left_out([Problem("a/1.json", "is cut short"), Problem("a/2.json", SKIPPED, 4, ("sin",))])
     'Left out: 1 problem, 4 skipped results'
     """
-    skipped = sum(each.count for each in problems if each.reason == SKIPPED)
+    skipped = sum(each.results for each in problems if each.reason == SKIPPED)
     others = sum(each.reason != SKIPPED for each in problems)
     return f"Left out: {_counted(others, 'problem')}, {_counted(skipped, 'skipped result')}"
 
