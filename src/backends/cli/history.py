@@ -19,13 +19,15 @@ from backends.cli.common import INVALID, console, errors, note
 from backends.errors import ConfigError, UnknownNameError, suggest
 from backends.history import asv, compare, export, gate
 from backends.history.compare import Compared
-from backends.history.data import History, HistoryError
+from backends.history.data import History, HistoryError, gather
 from backends.history.gate import Checked
 from backends.history.ratios import BASELINE, Ratio
 from backends.history.rules import Rule
 
 __all__ = ["check_command", "compare_command", "export_command"]
 
+#: Reasons why something was left out, each with a line of its own.
+MOST_PROBLEMS = 5
 #: Where half of the rows must be so much slower, relative, the user is told so.
 LOUD = 0.2
 #: Rows that are gone, each with a line of its own.
@@ -48,7 +50,7 @@ def compare_command(
     `backends compare before.json after.json`.
     """
     with errors():
-        history = cache(partial(asv.read, results))
+        history = cache(partial(asv.read, results, samples_of=[_hash(first), _hash(second)]))
         sides = [compare.side(name, history, _hash) for name in (first, second)]
         found = compare.compare(*sides)
     _note_problems({id(each.history): each.history for each in sides}.values())
@@ -70,8 +72,9 @@ def check_command(
     """
     with errors():
         rules = _rules()
-        history = asv.read(results)
-        old, head = _commit(history, against), _hash("HEAD")
+        head = _hash("HEAD")
+        history = asv.read(results, samples_of=[_hash(against), head])
+        old = _commit(history, against)
         # Not the newest, which may be another branch's, if this one's is there.
         new = head if head != old and head in {each.hash for each in history.commits} else None
         where = _machine(history, machine)
@@ -103,7 +106,7 @@ def export_command(
     with errors():
         if form not in export.FORMATS:
             raise UnknownNameError(suggest(form, export.FORMATS, what="format"))
-        history = asv.read(results)
+        history = asv.read(results, samples_of=[] if commit is None else [_hash(commit)])
         chosen = None if commit is None else _commit(history, commit)
         text = export.export(history, form, machine=_machine(history, machine), commit=chosen)
         if output is None:
@@ -168,15 +171,11 @@ def _hash(name: str) -> str:
 
 def _note_problems(histories: Iterable[History]) -> None:
     """Name what was left out: the same in many files on one line."""
-    places: dict[str, list[str]] = {}
-    for history in histories:
-        for problem in history.problems:
-            places.setdefault(problem.reason, []).append(problem.where)
-    for reason, where in list(places.items())[:5]:
-        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
-        note(f"left out of {where[0]}{more}: {reason}")
-    if len(places) > 5:
-        note(f"{len(places) - 5} more reasons; `backends report` lists all")
+    problems = gather(problem for history in histories for problem in history.problems)
+    for problem in problems[:MOST_PROBLEMS]:
+        note(f"left out of {problem.where}: {problem.text}")
+    if len(problems) > MOST_PROBLEMS:
+        note(f"{len(problems) - MOST_PROBLEMS} more reasons; `backends report` lists all")
 
 
 def _show_compared(found: Compared) -> None:

@@ -144,17 +144,16 @@ def _matrix(alt: Any, rows: Any) -> Any:
     """Write the winner and its factor for machines beside each other, kernels below."""
     shades = alt.Scale(type="threshold", domain=list(FACTORS), range=list(SHADES["light"]))
     cells = rows.transform_calculate(
-        label="datum.speedup > 1 ? [datum.backend, format(datum.speedup, '.3~g') + 'x'] "
-        ": [datum.backend]"
+        label="datum.backend + (datum.speedup > 1 ? format(datum.speedup, ' .3~g') + 'x' : '')"
     ).encode(
-        x=alt.X("machine:N", axis=alt.Axis(orient="top", title=None, labelAngle=0, labelLimit=150)),
+        x=alt.X("machine:N", axis=alt.Axis(orient="top", title=None, labelAngle=0, labelLimit=170)),
         y=alt.Y("kernel:N", axis=alt.Axis(title=None), sort=None),
     )
     boxes = cells.mark_rect(stroke=PALETTES["light"]["background"], strokeWidth=2).encode(
         color=alt.Color("speedup:Q", scale=shades, legend=None)
     )
-    words = cells.mark_text(lineBreak="\n", dy=-6).encode(text="label:N")
-    return (boxes + words).properties(width=alt.Step(150), height=alt.Step(40))
+    words = cells.mark_text().encode(text="label:N")
+    return (boxes + words).properties(width=alt.Step(170), height=alt.Step(20))
 
 
 def _speedup(alt: Any, rows: Any, colour: Any, shape: Any) -> Any:
