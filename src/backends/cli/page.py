@@ -64,7 +64,7 @@ def _is_folder(source: Path) -> bool:
 def _write(source: Path, output: Path, figures: Path | None) -> None:
     """Make the page and what goes with it."""
     _must_be_free(output)
-    with Bundle() as bundle:
+    with Bundle() as bundle, asv.uncollected():
         found = find(asv.read(source, samples_of=()))
         text = page(found, bundle.read(), TITLE)
     files.write_whole(output, text.encode())

@@ -18,7 +18,7 @@ import msgspec
 from backends.history.asv_file import Benchmark, Reader, read_file, read_head, short_name
 from backends.history.data import Commit, History, HistoryError, Machine, Problem
 
-__all__ = ["read"]
+__all__ = ["read", "uncollected"]
 
 #: What to run where there is nothing yet.
 REMEDY = "run `make asv`, or `asv run`, first"
@@ -61,7 +61,7 @@ def read(folder: Path, *, samples_of: Sequence[str] | None = None) -> History:
         raise HistoryError(f"{folder} has no results: {REMEDY}")
     commits: dict[str, Commit] = {}
     reader = Reader(benchmarks, history)
-    with _no_gc():
+    with uncollected():
         for path in folders:
             if files[path]:
                 commits |= _machine(path, files[path], reader, samples_of)
@@ -172,7 +172,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _no_gc() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Spare the collector a million new tuples, in none of which there is a circle."""
     enabled = gc.isenabled()
     gc.disable()
