@@ -1,4 +1,4 @@
-"""What the package itself costs: a call, a choice, an import, a start, memory of the process pool.
+"""What the package itself costs: a call, a choice, an import, a start, a job, the pool's memory.
 
 Run it with ``python benchmarks/overhead.py`` in the environment that `make bench` sets up; or with
 the names of measurements, as in ``python benchmarks/overhead.py startup``.
@@ -15,6 +15,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import joblib
 import numpy as np
 import psutil
 
@@ -111,6 +112,38 @@ def startup() -> None:
         )
 
 
+def ten_milliseconds(number: int) -> int:
+    """Do the job of :func:`jobs`."""
+    end = time.perf_counter() + 0.010
+    while time.perf_counter() < end:
+        pass
+    return number
+
+
+def jobs() -> None:
+    """Print what jobs of ten milliseconds take longer by backends.map than by joblib alone.
+
+    Workers are there already; ``benchmarks/workloads.py overhead`` has their start in it.
+    """
+    n_jobs, count = joblib.cpu_count(), 100 * joblib.cpu_count()
+
+    def alone() -> None:
+        job = joblib.delayed(ten_milliseconds)
+        list(joblib.Parallel(n_jobs, return_as="generator")(job(n) for n in range(count)))
+
+    def ours() -> None:
+        list(backends.map(ten_milliseconds, range(count), backend="joblib", n_jobs=n_jobs))
+
+    found = compare({"joblib": alone, "backends.map": ours}, seconds=4 * SECONDS, quiet=False)
+    more = found.ratio("backends.map")
+    seconds = np.median(found.timings["joblib"].seconds)
+    print(
+        f"{count} jobs of 10 ms on {n_jobs} workers: joblib {seconds:.2f} s, "
+        f"by backends.map {(1 / more.value - 1) * 100:.1f} percent more "
+        f"({(1 / more.high - 1) * 100:.1f} to {(1 / more.low - 1) * 100:.1f})"
+    )
+
+
 def memory() -> None:
     """Print the peak of memory of the process pool over that of the serial call."""
     x = np.linspace(0.0, 1.0, 10**7)
@@ -148,6 +181,6 @@ def _memory() -> int:
 
 
 if __name__ == "__main__":
-    every = {f.__name__: f for f in (calls, choosing, imports, startup, memory)}
+    every = {f.__name__: f for f in (calls, choosing, imports, startup, jobs, memory)}
     for name in sys.argv[1:] or every:
         every[name]()

@@ -1,13 +1,14 @@
-"""What `backends run` gains: the programs in examples/, as whole processes, start-up included.
+"""What `backends run` gains: programs that know nothing of it, as whole processes, with start-up.
 
 * ``python benchmarks/programs.py`` times each program by `python`, by `backends run` and by
-  `backends run --mode fast`, in turn and in random order. A factor is how many times faster it
-  ended than by `python`, with its 95 percent interval.
+  `backends run --mode fast`, in turn and in random order, and prints a table in Markdown. A factor
+  is how many times faster it ended than by `python`, with its 95 percent interval.
 * ``python benchmarks/programs.py --same`` times nothing: it tells whether mode exact gives the
   very text that `python` gives.
 
-Run it in the environment that `make bench` sets up. All five programs take about ten minutes; name
-some for less. The exit status is 1 where a target is missed or a text is another one.
+Run it in the environment that `make bench` sets up. The programs that are plain NumPy and SciPy
+take about ten minutes; name some for less, or one of those that `benchmarks/workloads.py` times in
+the forms that suit them. The exit status is 1 where a target is missed or a text is another one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from backends.cli.common import progress_bar
 from backends.machine import describe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+#: The examples that know NumPy only; ``workloads.py`` times the others.
+PROGRAMS = ("heat", "image_filter", "k_means", "option_pricer", "page")
 MODES = ("exact", "fast")
 
 
@@ -88,7 +91,8 @@ def verdict(found: Ratio, target: float) -> str:
 def gains(programs: list[str], seconds: float, say: Callable[[str], None]) -> bool:
     """Print the factors of each program, and tell whether all targets are met."""
     print(machine_lines(describe()))
-    good, watch = True, Watch()
+    print("\n| program | by python | mode exact | mode fast |\n|---|--:|--:|--:|")
+    good, watch, verdicts = True, Watch(), []
     for program in programs:
         expected = output("python", program, say)
 
@@ -103,37 +107,37 @@ def gains(programs: list[str], seconds: float, say: Callable[[str], None]) -> bo
             quiet=False,  # what a program leaves behind ends with its process
         )
         plain = found.timings["python"].seconds
-        print(f"{program}: {np.median(plain):.2f} s by python, {len(plain)} rounds")
+        cells = [f"`{program}.py`", f"{np.median(plain):.2f} s"]
         for mode in MODES:
             target = getattr(TARGETS.get(program, NONE_SLOWER), mode)
             if fault := found.timings[mode].fault:
-                print(f"  {mode:5} {fault}")
+                cells.append(" ".join(fault.split()))
                 good = False
                 continue
             factor = found.ratio(mode)
             good &= factor.value >= target
-            print(
-                f"  {mode:5} {factor.value:5.2f} times ({factor.low:.2f} to {factor.high:.2f}), "
-                f"target {target:.2f}: {verdict(factor, target)}",
-                flush=True,
-            )
+            cells.append(f"{factor.value:.2f} ({factor.low:.2f} to {factor.high:.2f})")
+            verdicts.append(f"{program}, {mode}: target {target:.2f} {verdict(factor, target)}")
+        print(f"| {' | '.join(cells)} |", flush=True)
+    print()
+    for each in verdicts:
+        print(f"* {each}")
     print(disturbances(watch.stop()))
     return good
 
 
 def main() -> int:
     """Read the command line."""
-    known = sorted(path.stem for path in EXAMPLES.glob("*.py"))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("program", nargs="*", help=f"some of {', '.join(known)}; all if none")
+    parser.add_argument("program", nargs="*", help=f"some of {', '.join(PROGRAMS)}; all if none")
     parser.add_argument("--time", type=float, default=90.0, help="seconds for each program")
     parser.add_argument("--same", action="store_true", help="compare texts only")
     arguments = parser.parse_args()
-    if wrong := set(arguments.program) - set(known):
-        parser.error(f"no example {', '.join(sorted(wrong))}; there are {', '.join(known)}")
-    programs = arguments.program or known
+    if wrong := set(arguments.program) - set(PROGRAMS):
+        parser.error(f"no program {', '.join(sorted(wrong))}; there are {', '.join(PROGRAMS)}")
+    programs = arguments.program or list(PROGRAMS)
     with progress_bar() as progress:
         bar = progress.add_task("starting", total=None)
 

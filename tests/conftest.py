@@ -33,6 +33,9 @@ def clean_configuration(tmp_path, monkeypatch):
     for variable in os.environ:
         if variable.startswith("BACKENDS_"):
             monkeypatch.delenv(variable)
+    if os.environ.get("MUTANT_UNDER_TEST") == "stats":
+        # `make mutants` looks which tests call what, in this process; others could not tell it.
+        monkeypatch.delenv("MUTANT_UNDER_TEST")
     monkeypatch.setattr(files, "data_folder", lambda name: tmp_path / "array-backends" / name)
     monkeypatch.chdir(tmp_path)
     ours = dict(REGISTERED)
@@ -107,7 +110,7 @@ def pytest_addoption(parser):
         "--require",
         default="",
         metavar="NAMES",
-        help="backends, or `browser`, with commas between them: what is missing of them fails",
+        help="backends, `browser` or `docs`, with commas between them: what is missing fails",
     )
 
 

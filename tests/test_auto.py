@@ -68,8 +68,8 @@ def calls(monkeypatch):
     """Give the list of (backend, n_jobs) that auto has called; numpy is not among them."""
     found, real = [], registry.get
 
-    def get(name, n_jobs=None, *, mode=None):
-        backend = real(name, n_jobs, mode=mode)
+    def get(name, n_jobs=None, *, mode=None, scheduler=None):
+        backend = real(name, n_jobs, mode=mode, scheduler=scheduler)
         seen = isinstance(backend, (AutoBackend, Spy)) or name == "numpy"
         return backend if seen else Spy(backend, found)
 
@@ -272,7 +272,7 @@ def test_arrays_of_another_library_stay_with_it():
         def to_numpy(self, x):
             return np.zeros(3)
 
-    registry._backends["cupy", -1, None, "exact"] = Cupy(1)
+    registry._backends["cupy", -1, None, "exact", None] = Cupy(1)
     try:
         auto = AutoBackend(2)
         assert auto.run(backends.sin, owned) is owned
@@ -281,7 +281,7 @@ def test_arrays_of_another_library_stay_with_it():
         assert auto.to_numpy(owned).shape == (3,)
         assert auto.decide(backends.sin, [owned]).backend == "cupy"
     finally:
-        del registry._backends["cupy", -1, None, "exact"]
+        del registry._backends["cupy", -1, None, "exact", None]
     assert [name for name, _ in seen] == ["sin", "add"]
 
 

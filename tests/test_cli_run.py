@@ -67,6 +67,12 @@ def ended(tmp_path):
 
 
 @pytest.fixture
+def uncounted(monkeypatch):
+    """Count no lines: `make coverage` brings modules, handlers of signals and ends of its own."""
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "")
+
+
+@pytest.fixture
 def ours(ended, tmp_path):
     """Run `backends run` as its launcher does."""
 
@@ -244,6 +250,7 @@ def test_program_ends_as_under_python(same, name):
 
 
 @posix
+@pytest.mark.usefixtures("uncounted")
 @pytest.mark.parametrize("name", ON_POSIX)
 def test_signals_and_forks_are_as_under_python(same, name):
     (same.folder / "program.py").write_text(ON_POSIX[name])
@@ -251,6 +258,7 @@ def test_signals_and_forks_are_as_under_python(same, name):
     assert name != "interrupted" or end.status == -signal.SIGINT
 
 
+@pytest.mark.usefixtures("uncounted")
 @pytest.mark.parametrize("method", METHODS)
 def test_processes_of_multiprocessing_find_the_program(ended, ours, method):
     (ours.folder / "program.py").write_text(POOL.format(method=method))
@@ -374,6 +382,7 @@ def test_pipe_that_nobody_reads(ended, ours):
     assert end("-c", command, "run", str(program)) == expected
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_nothing_heavy_is_imported(ours):
     (ours.folder / "program.py").write_text("import sys\nprint(sorted(sys.modules))\n")
     end = ours("program.py")

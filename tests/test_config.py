@@ -36,6 +36,7 @@ def in_thread(function):
 def test_defaults_are_numpy_on_all_cores():
     assert get_config().backend == ("numpy", "the default")
     assert get_config().n_jobs == (-1, "the default")
+    assert get_config().backend_for("sin") == ("numpy", "the default")
 
 
 # From weakest to strongest: each is tried on top of all the weaker ones.
@@ -165,6 +166,13 @@ def test_the_choice_is_printed_with_its_source(tmp_path):
         f"<config backend: 'threads' (from {file}), n_jobs: 2 (from set_config), "
         f"matmul: 'openmp' (from {file}, kernels.matmul)>"
     )
+    set_config(device=3, kernels={"sin": "threads", "cos": "joblib"})
+    assert repr(get_config()) == (
+        f"<config backend: 'threads' (from {file}), n_jobs: 2 (from set_config), "
+        "device: 3 (from set_config), sin: 'threads' (from set_config, kernels.sin), "
+        "cos: 'joblib' (from set_config, kernels.cos), "
+        f"matmul: 'openmp' (from {file}, kernels.matmul)>"
+    )
 
 
 # --- choices for single kernels -------------------------------------------------------------
@@ -231,6 +239,15 @@ def test_set_config_reaches_outer_contexts_already_resolved():
         with config_context(backend="joblib"):
             set_config(n_jobs=2)
         assert get_config().n_jobs.value == 2
+
+
+def test_first_context_of_a_process_is_on_top_of_what_was_set_before_it(monkeypatch):
+    with monkeypatch.context() as fresh:
+        fresh.setattr(config, "_version", 0)
+        set_config(n_jobs=2)
+        with config_context(backend="threads"):
+            assert get_config().n_jobs == (2, "set_config")
+            assert get_config().backend == ("threads", "config_context")
 
 
 def test_context_does_not_reach_other_threads():
@@ -513,3 +530,27 @@ def test_the_device_in_the_file_is_weaker_than_in_the_program(tmp_path):
     assert get_config().device == (2, "set_config")
     with config_context(device="cpu"):
         assert get_config().device == ("cpu", "config_context")
+
+
+def test_the_scheduler_is_chosen_wherever_settings_come_from(tmp_path, monkeypatch):
+    assert get_config().scheduler == (None, "the default")
+    file = write(tmp_path / "backends.toml", 'scheduler = "tcp://host:8786"\n')
+    config._found = None
+    set_config(n_jobs=2)
+    assert get_config().scheduler == ("tcp://host:8786", str(file))
+    monkeypatch.setenv("BACKENDS_SCHEDULER", "local")
+    config._found = None
+    set_config(n_jobs=1)
+    assert get_config().scheduler == ("local", "environment variable BACKENDS_SCHEDULER")
+    set_config(scheduler="tcp://other:8786")
+    with config_context(scheduler="local"):
+        assert get_config().scheduler == ("local", "config_context")
+        assert "scheduler: 'local' (from config_context)" in repr(get_config())
+    assert get_config().scheduler == ("tcp://other:8786", "set_config")
+
+
+@pytest.mark.parametrize("scheduler", [1, True, "", "host", []])
+def test_what_is_no_scheduler_is_refused(scheduler):
+    refusal = pytest.raises(ConfigError, match='set_config: scheduler must be "local", or an addr')
+    with refusal:
+        set_config(scheduler=scheduler)

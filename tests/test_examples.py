@@ -11,10 +11,14 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 RUN = ["-c", "from backends.cli import main; main()", "run", "--mode"]
 #: What makes each small, and yet large enough that its loops are cut.
 SMALL = {
+    "covariance": ["--files", "4"],
     "heat": ["--size", "500", "--steps", "10"],
+    "heat_mpi": ["--size", "500", "--steps", "20"],
     "image_filter": ["--size", "400"],
     "k_means": ["--points", "50000", "--rounds", "3"],
+    "k_means_rounds": ["--points", "50000", "--rounds", "3"],
     "option_pricer": ["--paths", "100000", "--steps", "4"],
+    "pulsar_survey": ["--beam", "0", "3"],
     "page": ["--size", "300000", "--repeats", "2"],
 }
 

@@ -18,3 +18,11 @@ def test_the_users_folder_is_where_platformdirs_has_it(monkeypatch, base):
         monkeypatch.setenv("XDG_DATA_HOME", base)
     expected = Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / "profiles"
     assert Path(data_folder("profiles")) == expected
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        files.try_folder(tmp_path / "missing")
+    assert caught.value.filename == str(tmp_path / "missing")
+    files.try_folder(tmp_path)
+    assert [*tmp_path.iterdir()] == []

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import functools
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +36,25 @@ def test_decorated_function_is_a_kernel_with_its_data():
     assert (kernel.dtypes, kernel.tolerance) == (("float64",), 7.0)
     assert kernel.__doc__ == "Twice `x`."
     assert repr(kernel) == "<kernel doubled(x, /, *, out=None): tests>"
+    assert repr(backends.add) == "<kernel add(x1, x2, /, *, out=None): elementwise>"
+
+
+def test_what_linear_algebra_is_given_is_kept():
+    def entry(mp, arrays, index):
+        raise NotImplementedError
+
+    def error(actual, expected, arrays):
+        return float(len(arrays))
+
+    @linear_algebra(
+        core=(2, 2), flops=lambda a, b: 1.0, cases={}, size=17, entry=entry, error=error, rows=True
+    )
+    def product(a, b, /, *, out=None):
+        return np.matmul(a, b, out=out)
+
+    assert (product.size, product.entry, product.core) == (17, entry, (2, 2))
+    assert (product.rows, product.blas) == (True, True)
+    assert product.error(np.eye(2), np.eye(2), np.eye(2), np.eye(2)) == 2.0
 
 
 @pytest.mark.parametrize("backend", ["numpy", "threads", "joblib"])
@@ -100,6 +121,35 @@ for factor in (2, 3):  # as a notebook's cell that is run again
     assert out == "2.0 2.0 2.0\n3.0 3.0 3.0\n"
 
 
+def test_kernel_of_ours_cannot_be_replaced_before_it_was_used_either(run_python):
+    out = run_python(
+        """
+import backends
+
+try:
+
+    @backends.elementwise(domain=(0.0, 1.0), flops=1)
+    def erf(x, /, *, out=None): ...
+
+except ValueError as error:
+    print(error)
+"""
+    )
+    assert "erf is already defined in backends.kernels.special: choose another name" in out
+
+
+@pytest.mark.parametrize("module", ["elsewhere", "backends_of_mine", "backends.of_ours"])
+def test_our_kernels_are_imported_before_anothers_is_defined(module, monkeypatch):
+    imported = []
+    monkeypatch.setattr("backends.kernel.import_module", imported.append)
+    space = {"__name__": module}
+    exec("def trebled(x, /, *, out=None): ...", space)
+    elementwise(domain=(0.0, 1.0), flops=1)(space["trebled"])
+    ours = [f"backends.kernels.{name}" for name in ("linalg", "elementwise", "special")]
+    # A module of ours must not: it may be the one that is being imported.
+    assert imported == ([] if module.startswith("backends.") else ours)
+
+
 def test_kernel_of_ours_cannot_be_replaced():
     original = backends.sin
     with pytest.raises(ValueError, match=r"sin is already defined in backends\.kernels\.element"):
@@ -153,6 +203,18 @@ def test_refusal_of_a_signature_says_what_to_write():
         decorate(function)
 
 
+def test_refusal_names_what_has_no_name_as_f():
+    decorate, _ = WRONG_SIGNATURES["not a Python function"]
+    wanted = r"kernel f: make its arrays.* out keyword-only: def f\(x1, /, \*, out=None\)"
+    with pytest.raises(TypeError, match=wanted):
+        decorate(functools.partial(np.sin))
+
+
+def test_refusal_lists_as_many_arrays_as_there_are():
+    with pytest.raises(TypeError, match=r": def one_of_two\(x1, x2, x3, /, \*, out=None\)$"):
+        linear_algebra(core=(2, 2, 2), flops=lambda *_: 1.0, cases={})(one_of_two)
+
+
 @pytest.mark.parametrize("name", ["matmull", "sine"])
 def test_unknown_kernel_suggests_the_nearest(name):
     with pytest.raises(backends.UnknownNameError, match=r"did you mean '(matmul|sin)'\? Valid:"):
@@ -180,6 +242,16 @@ def test_kernel_made_within_a_function_is_pickled_whole():
     (x,), (expected,) = (k.inputs("elements", 10, "float32") for k in (again, kernel))
     np.testing.assert_array_equal(x, expected)
     assert again.error(np.float64(3.0), np.float64(3.0)) == 0.0
+
+
+def test_kernel_of_a_script_is_pickled_whole_though_it_can_be_found_by_name(monkeypatch):
+    space = {"__name__": "__main__", "np": np}
+    exec("def halved(x, /, *, out=None): return np.divide(x, 2, out=out)", space)
+    kernel = elementwise(domain=(0.0, 1.0), flops=1)(space["halved"])
+    monkeypatch.setattr(sys.modules["__main__"], "halved", kernel, raising=False)
+    message = dumps(kernel)
+    monkeypatch.delattr(sys.modules["__main__"], "halved")  # as in a worker process
+    assert pickle.loads(message)(21.0) == 10.5
 
 
 def test_kernel_of_a_script_reaches_worker_processes(run_python):
@@ -269,6 +341,12 @@ def test_complex_arithmetic_counts_four_times(name):
     assert kernel.flops(*mixed) == 4 * kernel.flops(*real)
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_flops_of_another_number_of_arguments_are_refused(count):
+    with pytest.raises(ValueError, match="argument"):
+        backends.add.flops(*[np.ones(3)] * count)
+
+
 def test_flops_of_nothing_are_none():
     assert backends.sin.flops(np.ones(0)) == 0
     assert backends.matmul.flops(np.ones((0, 3)), np.ones((3, 2))) == 0
@@ -280,6 +358,19 @@ def test_bytes_moved_are_inputs_and_results_once():
     x = np.ones((6, 4))
     u, s, vh = result = np.linalg.svd(x)
     assert backends.svd.bytes_moved(result, x) == x.nbytes + u.nbytes + s.nbytes + vh.nbytes
+    assert backends.add.bytes_moved(np.float64(3.0), 1.0, 2.0) == 24
+
+
+# --- inputs of the bench --------------------------------------------------------------------
+
+
+def test_inputs_have_the_size_and_dtype_asked_for_and_the_seed_decides():
+    kernel = define()
+    (x,) = kernel.inputs("elements", 10, "float32")
+    assert (x.shape, x.dtype) == ((10,), np.float32)
+    (same,), (other,) = (kernel.inputs("elements", 10, "float32", seed) for seed in (0, 1))
+    np.testing.assert_array_equal(x, same)
+    assert not np.array_equal(x, other)
 
 
 # --- calling --------------------------------------------------------------------------------
@@ -300,6 +391,33 @@ def test_probe_computes_nothing():
 
     assert watched.probe(np.ones((1000, 1000), np.float32)).dtype == np.float32
     assert calls == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "shape"),
+    [
+        ((4, 3), (3, 5), (0, 4, 5)),
+        ((7, 4, 3), (3, 5), (0, 4, 5)),
+        ((2, 7, 4, 3), (7, 3, 5), (0, 4, 5)),
+        ((4, 3), (3,), (0, 4)),  # a vector has no dimension to replace
+        ((3,), (3, 5), (0, 5)),
+    ],
+)
+def test_probe_keeps_what_one_item_takes_and_replaces_the_loops_before_it(a, b, shape):
+    found = backends.matmul.probe(np.ones(a, np.float32), np.ones(b, np.complex64))
+    assert (found.shape, found.dtype) == (shape, np.complex64)
+    assert backends.matmul.probe(np.ones(a), np.ones(b)).dtype == np.float64
+
+
+def test_probe_promotes_as_the_call_does():
+    x = np.ones(3, np.float32)
+    for other in (2.0, 2, True, np.float32(2.0), np.float64(2.0), np.int8(2), 2j, np.ones(1)):
+        assert backends.add.probe(x, other).dtype == np.add(x, other).dtype
+    assert backends.add.probe(np.float32(1.0), np.float64(1.0)).shape == (0,)
+
+
+def test_probe_warns_of_nothing_though_a_number_is_computed_with():
+    assert backends.sqrt.probe(-1.0).dtype == np.float64
 
 
 def test_unknown_argument_is_refused():

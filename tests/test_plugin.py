@@ -5,10 +5,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
+
+from backends.catalogue import GROUP
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -42,6 +45,28 @@ def test_it_is_not_installed_here():
 
     assert "blocked" not in backends.available()
     assert not (Path(sysconfig.get_path("purelib")) / "backends_blocked").exists()
+
+
+def test_it_is_one_file_and_one_entry_point():
+    (module,) = (PLUGIN / "src").rglob("*.py")
+    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    ((name, points),) = project["entry-points"].items()
+    assert name == GROUP
+    (place,) = points.values()
+    package, _, name = place.partition(":")
+    assert module.parent.name == package
+    assert f"class {name}(" in module.read_text(encoding="utf-8")
+
+
+def test_a_settings_file_chooses_it_and_explain_says_so(environment, tmp_path):
+    (tmp_path / "backends.toml").write_text('backend = "blocked"\n', encoding="utf-8")
+    script = "import backends; print(backends.sqrt([4.0]), backends.get_config().backend.value)"
+    used = run(environment, "-c", script, cwd=tmp_path)
+    assert used.stdout == "[2.] blocked\n", used.stderr
+    command = [environment, "-c", "from backends.cli import main; main()"]
+    explained = run(*command, "explain", "sin", "--size", "1e6", cwd=tmp_path)
+    assert "blocked" in explained.stdout, explained.stderr
+    assert "backends.toml" in explained.stdout
 
 
 def test_it_passes_the_conformance_suite(environment):

@@ -72,6 +72,25 @@ TELLTALE = """
 """
 
 
+HALF = """
+    from backends import Backend
+
+    class Engine(Backend):
+        name = "{name}"
+        made = []
+
+        def __init__(self, n_jobs=-1):
+            super().__init__(n_jobs)
+            self.made.append(n_jobs)
+
+        def supports(self, kernel):
+            {body}
+
+        def run(self, kernel, *arrays, out=None):
+            raise AssertionError("must not be reached")
+"""
+
+
 # --- get ------------------------------------------------------------------------------------
 
 
@@ -142,7 +161,8 @@ def test_more_jobs_than_cores_draw_a_warning(name, monkeypatch):
 @pytest.mark.parametrize("asked", [lambda x: backends.get(x), lambda x: backends.sin(1, backend=x)])
 def test_unknown_backend_suggests_the_nearest(asked):
     with pytest.raises(
-        UnknownNameError, match=r"'thread'; did you mean 'threads'\? Valid: .*numpy"
+        UnknownNameError,
+        match=r"^there is no backend 'thread'; did you mean 'threads'\? Valid: .*numpy",
     ):
         asked("thread")
 
@@ -264,6 +284,131 @@ def test_plug_in_with_a_built_in_name_is_left_out_with_a_warning(plug_in):
         names = catalogue.names()
     assert names == BUILT_IN
     assert backends.get("threads", 1).run(backends.sqrt, 4.0) == 2.0
+
+
+def test_who_takes_a_scheduler_is_made_with_it_and_once_for_each(plug_in):
+    plug_in(
+        "remote",
+        """
+        from backends import Backend
+
+        class Engine(Backend):
+            name = "remote"
+            takes_scheduler = True
+
+            def __init__(self, n_jobs=-1, *, scheduler=None):
+                super().__init__(n_jobs)
+                self.scheduler = scheduler
+
+            def run(self, kernel, *arrays, out=None):
+                return self.scheduler
+        """,
+    )
+    here = backends.get("remote", scheduler="local")
+    assert here.scheduler == "local"
+    assert backends.get("remote", scheduler="local") is here
+    assert backends.get("remote").scheduler is None
+    with config_context(backend="remote", scheduler="tcp://host:8786"):
+        assert backends.sin(0.5) == "tcp://host:8786"
+        assert backends.get("remote", scheduler="local") is here
+    assert backends.get("threads", 1, scheduler="local") is backends.get("threads", 1)
+    for wrong, error in ((3, TypeError), ("host", ValueError)):
+        with pytest.raises(error, match='scheduler must be "local", or an address'):
+            backends.get("threads", scheduler=wrong)
+
+
+def test_who_takes_a_device_and_a_mode_is_made_with_them_and_once_for_each(plug_in):
+    plug_in(
+        "gpu",
+        """
+        from backends import Backend
+
+        class Engine(Backend):
+            name = "gpu"
+            takes_device = takes_mode = True
+            made = []
+
+            def __init__(self, n_jobs=-1, *, device=None, mode="exact"):
+                super().__init__(n_jobs)
+                self.asked = (device, mode)
+                self.made.append(self.asked)
+
+            def run(self, kernel, *arrays, out=None):
+                return self.asked
+        """,
+    )
+
+    def asked():
+        # Without a number of jobs, with the one that the configuration has, and with what it means.
+        one, same, again = (backends.get("gpu", n) for n in (None, -1, CORES))
+        assert one is same is again
+        return one.asked
+
+    assert asked() == (None, "exact")
+    assert backends.get("gpu", mode="fast").asked == (None, "fast")
+    assert backends.get("gpu", mode="fast") is backends.get("gpu", CORES, mode="fast")
+    with config_context(device=1):
+        assert asked() == (1, "exact")
+        with config_context(mode="fast"):
+            assert asked() == (1, "fast")
+            assert backends.get("gpu", mode="exact").asked == (1, "exact")
+            assert backends.sin(0.5, backend="gpu") == (1, "fast")
+    with config_context(device=2):
+        assert asked() == (2, "exact")
+    made = sys.modules["plugin_dist_gpu"].Engine.made
+    for each in ((None, "exact"), (None, "fast"), (1, "exact"), (1, "fast"), (2, "exact")):
+        # A second one, made to learn what -1 stands for, is dropped for the first.
+        assert 1 <= made.count(each) <= 2, each
+
+
+def test_who_takes_neither_device_nor_mode_is_one_for_all(plug_in):
+    plug_in("telltale", TELLTALE)
+    one = backends.get("telltale", 1)
+    with config_context(device=1, mode="fast", scheduler="local"):
+        assert backends.get("telltale", 1) is one
+        assert backends.get("telltale", 1, mode="exact", scheduler="tcp://host:1") is one
+
+
+def test_a_backend_is_made_once_for_the_same_settings(plug_in):
+    plug_in("sines", HALF.format(name="sines", body="return True"))
+    for _ in range(3):
+        backends.get("sines", 1)
+    assert sys.modules["plugin_dist_sines"].Engine.made == [1]
+
+
+def test_plug_in_that_cannot_be_started_gives_its_reason(plug_in):
+    plug_in(
+        "remote",
+        """
+        from backends import Backend
+
+        class Engine(Backend):
+            name = "remote"
+
+            def __init__(self, n_jobs=-1):
+                raise OSError("no driver")
+
+            def run(self, kernel, *arrays, out=None):
+                raise AssertionError("must not be reached")
+        """,
+    )
+    assert "remote" in backends.available()
+    wanted = "^backend 'remote' cannot be started: OSError: no driver$"
+    with pytest.raises(BackendUnavailableError, match=wanted) as caught:
+        backends.get("remote")
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_backend_may_give_each_kernel_a_call_of_its_own(plug_in):
+    plug_in(
+        "telltale",
+        TELLTALE
+        + """
+        def caller(self, kernel):
+            return lambda *call: (kernel.name, *call)
+""",
+    )
+    assert backends.sin(0.5, backend="telltale") == ("sin", backends.sin, (0.5,), None)
 
 
 def test_second_plug_in_of_a_name_is_left_out_with_a_warning(plug_in):
@@ -392,3 +537,46 @@ def test_remedy_for_a_refused_kernel_works(tmp_path):
     )
     assert backends.sin(0.0) == 0.0
     assert backends.matmul([[1.0]], [[2.0]]) == 2.0
+
+
+def having(message):
+    """Give the backends that a refusal lists."""
+    return message.partition("Backends that have it: ")[2].partition(" (")[0].split(", ")
+
+
+def test_refusal_lists_who_has_the_kernel_and_asks_each_with_one_job(plug_in):
+    refuses = 'return True if kernel.name == "cos" else "no sines"'
+    plug_in("cosines", HALF.format(name="cosines", body=refuses))
+    plug_in("failing", HALF.format(name="failing", body="raise OSError('driver')"))
+    only = 'return kernel.name == "sin" or "only sines"'
+    plug_in("sines", HALF.format(name="sines", body=only))
+    with pytest.raises(UnsupportedKernelError, match="sin: no sines") as caught:
+        backends.sin(1.0, backend="cosines")
+    found = having(str(caught.value))
+    assert found[0] == "numpy"
+    assert "sines" in found
+    assert "threads" in found
+    assert not {"cosines", "failing"} & set(found)
+    made = sys.modules["plugin_dist_sines"].Engine.made
+    assert made == [1]  # more jobs might start workers, only to complete a message
+
+
+def test_refusal_lists_an_optional_backend_only_where_it_is_in_use(plug_in, monkeypatch):
+    # As if they needed libraries that take seconds to import.
+    monkeypatch.setattr(catalogue, "OPTIONAL", {*catalogue.OPTIONAL, "threads", "joblib"})
+    plug_in("cosines", HALF.format(name="cosines", body='return "no sines"'))
+    plug_in("sines", HALF.format(name="sines", body="return True"))
+    for used in (set(), {"joblib"}, {"joblib", "threads"}):
+        for name in used:
+            backends.get(name, 1)
+        with pytest.raises(UnsupportedKernelError) as caught:
+            backends.sin(1.0, backend="cosines")
+        assert {"threads", "joblib"} & set(having(str(caught.value))) == used
+        assert "sines" in having(str(caught.value))
+
+
+def test_remedy_of_a_refusal_is_numpy_where_nobody_else_has_the_kernel(plug_in, monkeypatch):
+    plug_in("cosines", HALF.format(name="cosines", body='return "no sines"'))
+    monkeypatch.setattr(catalogue, "names", lambda: ["numpy", "cosines"])
+    with pytest.raises(UnsupportedKernelError, match=r'sin = "numpy" in .*backend="numpy"$'):
+        backends.sin(1.0, backend="cosines")

@@ -27,7 +27,7 @@ __all__ = ["BACKENDS", "PROFILE", "PROFILES", "engine", "find", "of_family", "of
 #: As tables call them: "openmp (fast)" is openmp in mode "fast".
 BACKENDS = (
     *("numpy", "threads", "joblib", "openmp", "openmp (fast)"),
-    *("cupy", "torch", "jax", "numexpr", "numba", "mkl"),
+    *("cupy", "torch", "jax", "numexpr", "numba", "mkl", "dask", "mpi"),
 )
 VARIABLE = "BACKENDS_ASV_PROFILE"
 #: Raised with every change of what is measured: results of another version are not compared.

@@ -13,6 +13,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from backends import supported as _supported
+
+_supported.check()  # before modules that would fail without saying why
+
 # "as" with the same name marks what is exported, for type checkers.
 from backends.backend import Backend as Backend
 from backends.config import Config as Config
@@ -23,6 +27,7 @@ from backends.declare import elementwise as elementwise
 from backends.declare import linear_algebra as linear_algebra
 from backends.errors import BackendUnavailableError as BackendUnavailableError
 from backends.errors import ConfigError as ConfigError
+from backends.errors import JobsFailedError as JobsFailedError
 from backends.errors import UnknownNameError as UnknownNameError
 from backends.errors import UnsupportedKernelError as UnsupportedKernelError
 from backends.errors import WorkerDiedError as WorkerDiedError
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
     from backends.accelerate import uninstall as uninstall
     from backends.accelerate.memory import trim as trim
     from backends.explanation import explain as explain
+    from backends.jobs import map as map  # noqa: A004 - what it does is what Python's does
+    from backends.jobs.rounds import scatter as scatter
+    from backends.jobs.slots import io_slot as io_slot
     from backends.kernels.elementwise import *
     from backends.kernels.linalg import *
     from backends.kernels.special import *
@@ -44,6 +52,7 @@ _FACADE = (
     "BackendUnavailableError",
     "Config",
     "ConfigError",
+    "JobsFailedError",
     "Kernel",
     "UnknownNameError",
     "UnsupportedKernelError",
@@ -55,7 +64,10 @@ _FACADE = (
     "get",
     "get_config",
     "install",
+    "io_slot",
     "linear_algebra",
+    "map",
+    "scatter",
     "set_config",
     "trim",
     "uninstall",
@@ -65,6 +77,9 @@ _FACADE = (
 _LATER = {
     "explain": "backends.explanation",
     "install": "backends.accelerate",
+    "io_slot": "backends.jobs.slots",
+    "map": "backends.jobs",
+    "scatter": "backends.jobs.rounds",
     "trim": "backends.accelerate.memory",
     "uninstall": "backends.accelerate",
 }

@@ -17,6 +17,7 @@ LIBRARIES = {
     "torch": ("{}.numpy(force=True)", "torch"),
     "jaxlib": ("numpy.asarray({})", "jax"),
     "jax": ("numpy.asarray({})", "jax"),
+    "dask": ("{}.compute()", "dask"),
 }
 
 

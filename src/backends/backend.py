@@ -9,13 +9,17 @@
 * Nothing falls back: a backend that cannot do what was asked raises. A benchmark that ran on
   another backend would be a lie.
 * Calls from many threads at once are safe, and process-wide settings are left as they were.
+* A backend with workers runs independent jobs, too: ``jobs()`` lends them to joblib, ``scatter``
+  leaves arrays with them.
 """
 
+# Over 300 lines: the contract, half of it in words, and the one road that every serial call takes.
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, TypeAlias
@@ -24,7 +28,7 @@ import numpy as np
 
 from backends import arguments, blas, budget
 from backends.cores import usable
-from backends.errors import users_level
+from backends.errors import BackendUnavailableError, users_level
 from backends.kernel import NUMERIC_KINDS, Call, Kernel
 
 __all__ = ["Backend", "Support", "count_jobs", "in_one_piece"]
@@ -68,6 +72,9 @@ class Backend(ABC):
     takes_device : bool
         Whether it can run on a GPU: it is then made with a second argument, `device`: the number
         of a GPU, "cpu", or None for its own choice.
+    takes_scheduler : bool
+        Whether its workers are found through a scheduler: it is then made with an argument
+        `scheduler`, an address, "local", or None for one that is found.
     takes_mode : bool
         Whether it has faster ways that are not bit for bit the reference's: it is then made with
         an argument `mode`, "exact" or "fast".
@@ -77,6 +84,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
     takes_device: ClassVar[bool] = False
+    takes_scheduler: ClassVar[bool] = False
     takes_mode: ClassVar[bool] = False
     n_jobs: int
 
@@ -135,6 +143,51 @@ class Backend(ABC):
     def to_numpy(self, x: Any) -> np.ndarray[Any, Any]:
         """Bring `x` to ordinary memory as a NumPy array."""
         return np.asarray(x)
+
+    def jobs(self) -> AbstractContextManager[dict[str, Any]]:
+        """Lend the workers to joblib while a block runs.
+
+        Returns
+        -------
+        context manager
+            Gives what ``joblib.Parallel(**given)`` needs to run its jobs on them. Where the block
+            ends by Ctrl-C, no process that this program has started goes on with a job.
+
+        Raises
+        ------
+        BackendUnavailableError
+            This backend has no workers.
+        """
+        raise BackendUnavailableError(
+            f"backend {self.name!r} has no workers for jobs: choose "
+            'backend="joblib" (processes), "threads", "dask", "mpi", "ray", or "numpy" '
+            "(one job after the other)"
+        )
+
+    def worker_memory(self) -> int | None:
+        """Give the bytes of memory that the smallest of the workers of `jobs` may have.
+
+        None where they are on this machine, or nobody knows.
+        """
+        return None
+
+    def scatter(self, pieces: Sequence[Any]) -> Any:
+        """Put arrays where the workers are and leave them there.
+
+        Returns
+        -------
+        Held
+            The pieces; see :class:`backends.jobs.held.Held`.
+
+        Raises
+        ------
+        BackendUnavailableError
+            This backend keeps no arrays with workers.
+        """
+        raise BackendUnavailableError(
+            f"backend {self.name!r} does not keep arrays with workers: choose "
+            'backend="joblib" (processes), "threads", "dask", "mpi", or "numpy" (this thread)'
+        )
 
     def close(self) -> None:  # noqa: B027 - most backends keep nothing
         """End what it keeps between calls (threads, processes, memory); the next call restarts."""

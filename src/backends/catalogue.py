@@ -19,6 +19,7 @@ BUILT_IN = {
     "threads": "backends.engines.threads:ThreadsBackend",
     "joblib": "backends.engines.processes:JoblibBackend",
     "openmp": "backends.engines.openmp:OpenmpBackend",
+    "mpi": "backends.engines.mpi:MpiBackend",
     "auto": "backends.auto:AutoBackend",
     "cupy": "backends.engines.cupy:CupyBackend",
     "torch": "backends.engines.torch:TorchBackend",
@@ -26,10 +27,12 @@ BUILT_IN = {
     "numexpr": "backends.engines.numexpr:NumexprBackend",
     "numba": "backends.engines.numba:NumbaBackend",
     "mkl": "backends.engines.mkl:MklBackend",
+    "dask": "backends.engines.dask:DaskBackend",
+    "ray": "backends.engines.ray:RayBackend",
 }
 
 #: Those of them that need a library which this package does not install by itself.
-OPTIONAL = ("cupy", "torch", "jax", "numexpr", "numba", "mkl")
+OPTIONAL = ("mpi", "cupy", "torch", "jax", "numexpr", "numba", "mkl", "dask", "ray")
 
 
 def names() -> list[str]:

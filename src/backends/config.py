@@ -2,7 +2,7 @@
 
 From strongest to weakest: :func:`config_context`, :func:`set_config`, the environment
 (``BACKENDS_BACKEND``, ``BACKENDS_N_JOBS``, ``BACKENDS_DEVICE``, ``BACKENDS_MODE``,
-``BACKENDS_POOL_BYTES``), a file
+``BACKENDS_POOL_BYTES``, ``BACKENDS_SCHEDULER``), a file
 (``backends.toml``, or ``[tool.backends]`` in ``pyproject.toml``, in the current folder or the
 nearest one above that has it), the profile that ``backends tune`` made of this machine, the
 defaults.
@@ -30,6 +30,7 @@ DEFAULTS = {
     "device": None,
     "mode": "exact",
     "pool_bytes": None,
+    "scheduler": None,
 }
 
 
@@ -91,6 +92,11 @@ class Config:
         """The most bytes of freed arrays that are kept, or None: what suits the machine."""
         return self._first("pool_bytes")
 
+    @property
+    def scheduler(self) -> Setting:
+        """The address of a cluster's scheduler, "local", or None: what each backend finds."""
+        return self._first("scheduler")
+
     def backend_for(self, kernel: str) -> Setting:
         """Give the backend chosen for `kernel`, and where that was said."""
         for layer in self.layers:
@@ -112,7 +118,10 @@ class Config:
         chosen = "".join(f", {name}: {self.backend_for(name)}" for name in named)
         device = "" if self.device.value is None else f", device: {self.device}"
         mode = "" if self.mode.value == DEFAULTS["mode"] else f", mode: {self.mode}"
-        return f"<config backend: {self.backend}, n_jobs: {self.n_jobs}{mode}{device}{chosen}>"
+        where = "" if self.scheduler.value is None else f", scheduler: {self.scheduler}"
+        return (
+            f"<config backend: {self.backend}, n_jobs: {self.n_jobs}{mode}{device}{where}{chosen}>"
+        )
 
 
 class _Frame:
@@ -123,7 +132,7 @@ class _Frame:
     def __init__(self, layer: Layer | None, outer: _Frame | None) -> None:
         self.layer, self.outer = layer, outer
         self.version = -1
-        self.config = Config(())
+        self.config: Config  # made when it is first asked for
 
     def layers(self) -> tuple[Layer, ...]:
         own = () if self.layer is None else (self.layer,)
@@ -174,6 +183,7 @@ def config_context(
     n_jobs: int | None = None,
     device: int | str | None = None,
     mode: str | None = None,
+    scheduler: str | None = None,
     kernels: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Choose for the kernels called inside a ``with`` block, in this thread or task.
@@ -189,6 +199,9 @@ def config_context(
     mode : {"exact", "fast"}, optional
         Results bit for bit as the reference's, or within a few ULP, for the backends that have
         both.
+    scheduler : str, optional
+        Address of a cluster's scheduler ("tcp://host:8786"), or "local" for workers on this
+        machine, for the backends that can use a cluster.
     kernels : mapping of str to str, optional
         Backends of single kernels.
 
@@ -211,7 +224,14 @@ def config_context(
     """
     layer = make_layer(
         "config_context",
-        {"backend": backend, "n_jobs": n_jobs, "device": device, "mode": mode, "kernels": kernels},
+        {
+            "backend": backend,
+            "n_jobs": n_jobs,
+            "device": device,
+            "mode": mode,
+            "scheduler": scheduler,
+            "kernels": kernels,
+        },
     )
     token = _frame.set(_Frame(layer, _frame.get()))
     try:
@@ -234,6 +254,9 @@ def set_config(**settings: Any) -> None:
     mode : {"exact", "fast"}, optional
         Results bit for bit as the reference's, or within a few ULP, for the backends that have
         both.
+    scheduler : str, optional
+        Address of a cluster's scheduler ("tcp://host:8786"), or "local" for workers on this
+        machine, for the backends that can use a cluster.
     kernels : mapping of str to str, optional
         Backends of single kernels.
     pool_bytes : int, optional

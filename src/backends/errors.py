@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 __all__ = [
     "BackendUnavailableError",
     "ConfigError",
+    "Failure",
+    "JobsFailedError",
     "UnknownNameError",
     "UnsupportedKernelError",
     "WorkerDiedError",
@@ -30,6 +33,37 @@ class UnsupportedKernelError(NotImplementedError):
 
 class WorkerDiedError(RuntimeError):
     """A worker process ended in the middle of a call. Nothing was returned; call again."""
+
+
+class Failure(NamedTuple):
+    """One job that failed: the place of its item among the items, the item, what it raised."""
+
+    index: int  # type: ignore[assignment] # not the tuple's own
+    item: Any
+    exception: BaseException
+
+
+class JobsFailedError(RuntimeError):
+    """Some jobs of :func:`backends.map` failed; all the others were done.
+
+    Attributes
+    ----------
+    failures : list of Failure
+        Each with ``index``, ``item`` and ``exception``, sorted by index.
+    results : dict of int to Any
+        By index, what the other jobs gave and could not be handed out any more, because a job
+        before them had failed. With a checkpoint it is empty: the next call gives them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        failures: Sequence[Failure] = (),
+        results: Mapping[int, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.failures = sorted(failures, key=lambda failure: failure.index)
+        self.results = dict(results or {})
 
 
 class ConfigError(ValueError):

@@ -30,7 +30,7 @@ class Explanation:
     reason : str
         Why.
     settings : dict of str to Setting
-        The configuration's backend, n_jobs, mode and device, each with its source.
+        The configuration's backend, n_jobs, mode, device and scheduler, each with its source.
     place : Position or None
         Dtype, layout and size, as the tuner counts them.
     point : Point or None
@@ -118,6 +118,8 @@ def explain(
     sources = {"backend": chosen, "n_jobs": jobs, "mode": settings.mode}
     if settings.device.value is not None:
         sources["device"] = settings.device
+    if settings.scheduler.value is not None:
+        sources["scheduler"] = settings.scheduler
     place, point = position.of(found, arrays), None
     if isinstance(engine, AutoBackend):
         decision = engine.decide(found, arrays)

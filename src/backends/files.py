@@ -35,10 +35,13 @@ def try_folder(folder: Path) -> None:
     Raises
     ------
     OSError
-        It cannot be written.
+        It cannot be written; the message names the folder.
     """
     temporary = _beside(folder / "try")
-    temporary.touch(exist_ok=False)
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(folder)) from None
     temporary.unlink()
 
 

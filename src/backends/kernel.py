@@ -44,7 +44,7 @@ NUMERIC_KINDS = "biufc"
 class Kernel:
     """A function that runs on the configured backend, with its reference and its data.
 
-    Kernels are made by the decorators of :mod:`backends.declare`.
+    Kernels are made by :func:`backends.elementwise` and :func:`backends.linear_algebra`.
 
     Attributes
     ----------

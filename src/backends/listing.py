@@ -85,6 +85,8 @@ def _choices(console: Console) -> None:
         console.print(f"mode {settings.mode}", markup=False)
     if settings.device.value is not None:
         console.print(f"device {settings.device}", markup=False)
+    if settings.scheduler.value is not None:
+        console.print(f"scheduler {settings.scheduler}", markup=False)
     chosen = {
         settings.backend.value,
         *(c for layer in settings.layers for c in layer.kernels.values()),

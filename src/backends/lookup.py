@@ -18,7 +18,7 @@ from backends.kernel import Arrays, Call, Kernel
 __all__ = ["NEVER", "Layout", "Table", "caller_of_elements", "caller_of_matrices", "owner_of"]
 
 #: Libraries whose arrays stay with them, by the package of an array's type.
-OWNERS = {"cupy": "cupy", "torch": "torch", "jax": "jax", "jaxlib": "jax"}
+OWNERS = {"cupy": "cupy", "torch": "torch", "jax": "jax", "jaxlib": "jax", "dask": "dask"}
 
 ndarray = np.ndarray  # looked up in every call
 #: More than any array has.

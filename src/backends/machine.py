@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Machine", "describe"]
+__all__ = ["Machine", "cpuinfo", "describe", "gpus"]
 
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,7 +69,7 @@ def describe() -> Machine:
             if library is None
             else f"{library.name} {library.version} {library.architecture} {library.layer}"
         ),
-        gpu=_gpu(),
+        gpu=", ".join(gpus("name")),
         python=platform.python_version(),
         numpy=version("numpy"),
         scipy=version("scipy"),
@@ -77,15 +77,34 @@ def describe() -> Machine:
     )
 
 
+def cpuinfo() -> dict[str, str]:
+    """Give what Linux tells of the last processor; nothing on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def gpus(fields: str) -> list[str]:
+    """Ask NVIDIA's driver for some fields of each GPU, with commas between; none without one."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    command = [tool, f"--query-gpu={fields}", "--format=csv,noheader"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs
+        return []
+    lines = asked.stdout.splitlines() if asked.returncode == 0 else []
+    return [line.strip() for line in lines if line.strip()]
+
+
 def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        fields = dict(
-            line.split(":", 1) for line in info.read_text().splitlines() if line.count(":") >= 1
-        )
-        for key, value in fields.items():
-            if key.strip() in ("model name", "Model", "Hardware", "cpu") and value.strip():
-                return " ".join(value.split())
+    for key, value in cpuinfo().items():
+        if key in ("model name", "Model", "Hardware", "cpu") and value:
+            return " ".join(value.split())
     if platform.system() == "Darwin":
         asked = subprocess.run(
             ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
@@ -96,20 +115,3 @@ def _cpu() -> str:
         if asked.stdout.strip():
             return asked.stdout.strip()
     return platform.processor() or platform.machine() or "unknown processor"
-
-
-def _gpu() -> str:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ""
-    try:
-        asked = subprocess.run(
-            [tool, "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs
-        return ""
-    return ", ".join(asked.stdout.split("\n")).strip(", ") if asked.returncode == 0 else ""

@@ -5,6 +5,7 @@ edit it: a TOML file in the user's data folder, named after the machine and the 
 is for. Beside it, as JSON, lie the times that it was made from, for ``backends explain``.
 """
 
+# Over 300 lines: a person edits the file, and each mistake has a message with its line.
 from __future__ import annotations
 
 import hashlib
@@ -118,7 +119,10 @@ def fingerprint() -> dict[str, str | int]:
     """
     here = machine.describe()
     names = ("cpu", "cores", "gpu", "blas", "numpy", "scipy", "array_backends")
-    return {name: getattr(here, name) for name in names}
+    found = {name: getattr(here, name) for name in names}
+    # The release, so that a profile outlives the commits on the way to it.
+    found["array_backends"] = found["array_backends"].partition(".dev")[0]
+    return found
 
 
 def folder() -> Path:

@@ -21,11 +21,17 @@ from backends.kernel import Call, Kernel
 __all__ = ["available", "get", "reasons"]
 
 _lock = threading.RLock()
-#: By name, number of jobs, device, and mode.
-_backends: dict[tuple[str, int, Any, str], Backend] = {}
+#: By name, number of jobs, device, mode, and scheduler.
+_backends: dict[tuple[str, int, Any, str, str | None], Backend] = {}
 
 
-def get(name: str, n_jobs: int | None = None, *, mode: str | None = None) -> Backend:
+def get(
+    name: str,
+    n_jobs: int | None = None,
+    *,
+    mode: str | None = None,
+    scheduler: str | None = None,
+) -> Backend:
     """Give the backend called `name`, the same object for the same number of jobs.
 
     Parameters
@@ -36,6 +42,9 @@ def get(name: str, n_jobs: int | None = None, *, mode: str | None = None) -> Bac
         Number of jobs, with joblib's meaning; what the configuration says if left out.
     mode : {"exact", "fast"}, optional
         For a backend that has both; what the configuration says if left out.
+    scheduler : str, optional
+        For a backend whose workers may be a cluster's: the address of its scheduler, or "local"
+        for workers on this machine; what the configuration says if left out.
 
     Raises
     ------
@@ -44,9 +53,9 @@ def get(name: str, n_jobs: int | None = None, *, mode: str | None = None) -> Bac
     BackendUnavailableError
         It cannot run here; the message says why and what would mend it.
     ValueError
-        `n_jobs` is 0, or more than makes sense on this machine.
+        `n_jobs` is 0, or more than makes sense on this machine; `scheduler` is no address.
     TypeError
-        `n_jobs` is no integer.
+        `n_jobs` is no integer, or `scheduler` no string.
 
     Examples
     --------
@@ -57,14 +66,16 @@ def get(name: str, n_jobs: int | None = None, *, mode: str | None = None) -> Bac
     if n_jobs is None:
         setting = config.current().n_jobs
         try:
-            return get(name, setting.value, mode=mode)
+            return get(name, setting.value, mode=mode, scheduler=scheduler)
         except ValueError as error:
             raise ConfigError(f"{setting.source}: {error}") from None
     check_jobs(n_jobs)
+    sources.check_scheduler(scheduler)
     settings = config.current()
     device = settings.device.value
     mode = mode or settings.mode.value
-    backend = _backends.get((name, n_jobs, device, mode))
+    scheduler = scheduler or settings.scheduler.value
+    backend = _backends.get((name, n_jobs, device, mode, scheduler))
     if backend is not None:
         return backend
     with _lock:
@@ -77,6 +88,8 @@ def get(name: str, n_jobs: int | None = None, *, mode: str | None = None) -> Bac
             more = {"device": device} if found.takes_device else {}
             if found.takes_mode:
                 more["mode"] = mode
+            if found.takes_scheduler:
+                more["scheduler"] = scheduler
             backend = construct(n_jobs, **more)
         except (TypeError, ValueError, BackendUnavailableError):  # n_jobs, device, as documented
             raise
@@ -87,8 +100,9 @@ def get(name: str, n_jobs: int | None = None, *, mode: str | None = None) -> Bac
         # -1 and the number it stands for share one pool of workers.
         where = device if found.takes_device else None
         how = mode if found.takes_mode else "exact"
-        backend = _backends.setdefault((name, backend.n_jobs, where, how), backend)
-        _backends[name, n_jobs, device, mode] = backend
+        whose = scheduler if found.takes_scheduler else None
+        backend = _backends.setdefault((name, backend.n_jobs, where, how, whose), backend)
+        _backends[name, n_jobs, device, mode, scheduler] = backend
     return backend
 
 

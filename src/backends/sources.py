@@ -12,11 +12,20 @@ from typing import Any, NamedTuple
 from backends import catalogue, files, kernels
 from backends.errors import ConfigError, suggest, users_level
 
-__all__ = ["FILE", "Layer", "content_of_file", "environment", "file", "make_layer", "tuned"]
+__all__ = [
+    "FILE",
+    "Layer",
+    "check_scheduler",
+    "content_of_file",
+    "environment",
+    "file",
+    "make_layer",
+    "tuned",
+]
 
 #: Name of the file that chooses for the programs in its folder and below.
 FILE = "backends.toml"
-KEYS = ("backend", "n_jobs", "device", "mode", "kernels", "pool_bytes")
+KEYS = ("backend", "n_jobs", "device", "mode", "kernels", "pool_bytes", "scheduler")
 MODES = ("exact", "fast")
 #: Read by the extension of backend openmp, when it is loaded.
 SIMD = "BACKENDS_SIMD"
@@ -32,6 +41,7 @@ class Layer(NamedTuple):
     mode: str | None = None
     kernels: Mapping[str, str] = {}
     pool_bytes: int | None = None
+    scheduler: str | None = None
 
 
 def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
@@ -47,12 +57,12 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
     >>> make_layer("backends.toml", {"njobs": 2})
     Traceback (most recent call last):
     backends.errors.ConfigError: backends.toml: there is no setting 'njobs'; did you mean \
-'n_jobs'? Valid: backend, device, kernels, mode, n_jobs, pool_bytes
+'n_jobs'? Valid: backend, device, kernels, mode, n_jobs, pool_bytes, scheduler
     """
     for key in settings:
         if key not in KEYS:
             raise ConfigError(f"{source}: {suggest(key, KEYS, what='setting')}")
-    backend, n_jobs, device, mode, table, pool_bytes = (settings.get(key) for key in KEYS)
+    backend, n_jobs, device, mode, table, pool_bytes, scheduler = map(settings.get, KEYS)
     if backend is not None:
         _check_backend(source, "backend", backend)
     if n_jobs is not None:
@@ -85,7 +95,28 @@ def make_layer(source: str, settings: Mapping[str, Any]) -> Layer:
         raise ConfigError(
             f"{source}: pool_bytes must be a number of bytes, 0 to keep none, not {pool_bytes!r}"
         )
-    return Layer(source, backend, n_jobs, device, mode, dict(table or {}), pool_bytes)
+    try:
+        check_scheduler(scheduler)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{source}: {error}") from None
+    return Layer(source, backend, n_jobs, device, mode, dict(table or {}), pool_bytes, scheduler)
+
+
+def check_scheduler(scheduler: str | None) -> None:
+    """Refuse what cannot be the address of a scheduler.
+
+    Raises
+    ------
+    TypeError
+        Not a string.
+    ValueError
+        Neither "local" nor an address with a port.
+    """
+    valid = '"local", or an address such as "tcp://host:8786"'
+    if not isinstance(scheduler, (str, type(None))):
+        raise TypeError(f"scheduler must be {valid}, not {scheduler!r}")
+    if scheduler not in (None, "local") and ":" not in scheduler:
+        raise ValueError(f"scheduler must be {valid}, not {scheduler!r}")
 
 
 def _check_backend(source: str, key: str, name: Any) -> None:

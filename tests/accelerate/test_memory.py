@@ -281,42 +281,12 @@ def test_the_cap_comes_from_the_configuration():
 
 @pytest.mark.parametrize(("available", "cap"), [(2**31, 2**29), (2**40, 2**30), (4000, 1000)])
 def test_by_default_a_quarter_of_memory_is_kept_and_at_most_1_gib(monkeypatch, available, cap):
-    monkeypatch.setattr(memory, "_memory", lambda: available)
+    monkeypatch.setattr(memory, "of_process", lambda: available)
     try:
         memory.install()
         assert memory.info().cap == cap
     finally:
         memory.uninstall()
-
-
-# --- what memory there is -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("lines", "files", "limits"),
-    [
-        ("0::/a/b\n", {"a/b/memory.max": "5000\n", "a/memory.max": "max\n"}, [5000]),
-        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "700\n"}, [700]),
-        ("0::/\n", {"memory.max": "900\n"}, [900]),
-        ("4:cpu,memory:/c\n3:cpu:/d\n", {"memory/c/memory.limit_in_bytes": "600\n"}, [600]),
-        ("4:memory:/host/c\n", {"memory/memory.limit_in_bytes": "800\n"}, [800]),
-        ("1:cpu:/d\n0::/\n", {}, []),
-    ],
-)
-def test_limits_of_control_groups_count(monkeypatch, tmp_path, lines, files, limits):
-    (tmp_path / "cgroup").write_text(lines)
-    for name, content in files.items():
-        (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "fs" / name).write_text(content)
-    monkeypatch.setattr(memory, "CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "fs")
-    assert memory._cgroup_limits() == limits
-    assert memory._memory() == min(limits, default=memory._memory())
-
-
-def test_without_control_groups_there_is_no_limit(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "CGROUP", tmp_path / "none")
-    assert memory._cgroup_limits() == []
 
 
 @linux

@@ -115,7 +115,7 @@ def test_a_bad_choice_is_found(tuned, monkeypatch):
                 result = kernel.reference(*arrays)
             return result
 
-    monkeypatch.setitem(registry._backends, ("auto", -1, None, "exact"), Slow(1, "exact"))
+    monkeypatch.setitem(registry._backends, ("auto", -1, None, "exact", None), Slow(1, "exact"))
     (found,) = check.measure([Case(SIN, 30_000, "exact")], seconds=0.5)
     assert found.beyond_noise > 2
     assert found.is_slower

@@ -14,6 +14,7 @@ import pytest
 from asv.machine import Machine, MachineCollection
 from asv.results import Results
 
+from backends import machine
 from backends.bench import fingerprint, processor
 from backends.bench.fingerprint import FIELDS, UNMEASURED
 from backends.bench.record import Ceilings, Level, Rates
@@ -256,18 +257,18 @@ def test_the_microarchitecture_is_named_or_its_numbers_are_given(info, name):
 
 
 def test_a_system_without_cpuinfo_has_all_fields(monkeypatch):
-    monkeypatch.setattr(processor, "Path", lambda path: Path(path + ".missing"))
+    monkeypatch.setattr(machine, "Path", lambda path: Path(path + ".missing"))
     found = fingerprint.fingerprint()
     assert tuple(found) == FIELDS
     assert found["microarchitecture"] == found["simd"] == "unknown"
 
 
 def test_gpus_are_given_with_memory_and_driver(monkeypatch):
-    monkeypatch.setattr(fingerprint.shutil, "which", lambda name: name)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: name)
     line = "NVIDIA H100, 81559 MiB, 550.1\n"
     for count, text in ((1, ""), (8, "8 x ")):
         answer = SimpleNamespace(returncode=0, stdout=line * count)
-        monkeypatch.setattr(fingerprint.subprocess, "run", lambda *_, answer=answer, **__: answer)
+        monkeypatch.setattr(machine.subprocess, "run", lambda *_, answer=answer, **__: answer)
         assert fingerprint._gpus() == f"{text}NVIDIA H100, 81559 MiB, driver 550.1"
 
 
@@ -275,8 +276,8 @@ def test_a_driver_that_hangs_is_no_gpu(monkeypatch):
     def hang(*_, **__):
         raise subprocess.TimeoutExpired("nvidia-smi", 10)
 
-    monkeypatch.setattr(fingerprint.shutil, "which", lambda name: name)
-    monkeypatch.setattr(fingerprint.subprocess, "run", hang)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: name)
+    monkeypatch.setattr(machine.subprocess, "run", hang)
     assert fingerprint._gpus() == ""
 
 

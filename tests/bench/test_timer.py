@@ -90,15 +90,16 @@ def test_candidates_are_interleaved_and_each_round_has_its_own_order(clock):
 
 
 def test_the_order_within_rounds_depends_on_the_seed_alone(clock):
-    def order(seed):
+    def order(**seed):
         log = []
         timings_of(
-            {name: Candidate(clock, name=name, log=log) for name in "abcd"}, seconds=0.0, seed=seed
+            {name: Candidate(clock, name=name, log=log) for name in "abcd"}, seconds=0.0, **seed
         )
         return log
 
-    assert order(1) == order(1)
-    assert order(1) != order(2)
+    assert order(seed=1) == order(seed=1)
+    assert order(seed=1) != order(seed=2)
+    assert order() == order(seed=0)
 
 
 def test_timings_are_in_the_order_of_the_candidates(clock):
@@ -145,6 +146,30 @@ def test_the_budget_ends_a_comparison_that_stays_noisy(clock):
     assert 6 < len(timings["a"].seconds) < timer.MOST_ROUNDS
     timed = [sum(pair) for pair in zip(*(t.seconds for t in timings.values()), strict=True)]
     assert sum(timed[:-1]) < 1.0 <= sum(timed)
+
+
+def test_a_budget_that_is_used_up_by_a_round_allows_no_other(clock):
+    timings = timings_of({"a": Candidate(clock)}, seconds=10 * LONG)
+    assert timings["a"].seconds == [LONG] * 10
+
+
+@pytest.mark.parametrize("truth", [0.1, 1.0, 8.0])
+def test_rarely_it_is_looked_whether_the_interval_is_narrow_and_then_it_is(clock, truth):
+    # Half as many rounds again each time: who looks always meets the one that is narrow by chance.
+    looks = [20, 30, 45, 68, 102, 152, 228, 342, 513, 769]
+    ends = collections.Counter()
+    for seed in range(30):
+        durations = lognormal(seed, 0.02)
+        candidates = {
+            "a": Candidate(clock, [truth * d for d in durations[::2]]),
+            "b": Candidate(clock, durations[1::2]),
+        }
+        timings = timings_of(candidates, seconds=1e9, seed=seed)
+        found = ratio(timings["a"].seconds, timings["b"].seconds)
+        assert found.high - found.low <= 2 * timer.NARROW * found.value
+        ends[len(timings["a"].seconds)] += 1
+    assert set(ends) <= set(looks)
+    assert len(ends) > 2
 
 
 def test_a_narrow_interval_ends_it_long_before_the_budget(clock):
@@ -282,7 +307,7 @@ def test_a_wrong_baseline_leaves_no_ratio_but_harms_no_other_candidate(clock):
         check=lambda name, result: "differs from call to call" if name == "a" else "",
     )
     assert timings["a"] == Timing([], "differs from call to call", invalid=True)
-    assert timings["b"].seconds[:5] == [LONG] * 5
+    assert timings["b"].seconds == [LONG] * timer.ENOUGH_ROUNDS
 
 
 @pytest.mark.parametrize("call", [1, 2, 3, 5], ids=["first", "second", "third", "fifth"])
@@ -397,6 +422,11 @@ def test_without_noise_the_verdict_is_the_ratio_with_half_of_five_percent_for_th
         (0.99, 1.03, 1.04, "unclear"),  # not ruled out either: the baseline may be as fast
         (1.01, 1.03, 1.5, "faster"),
         (1.01, 1.02, 1.5, "unclear"),
+        (1.0, 1.03, 1.5, "unclear"),  # exactly as fast is not ruled out
+        (0.9, 0.97, 1.0, "unclear"),
+        (0.955, 0.97, 1.01, "unclear"),
+        (0.8, 1.0, 1.02, "unclear"),
+        (0.98, 1.0, 1.2, "unclear"),
         (0.5, 0.9, 0.99, "slower"),
         (0.8, 1.0, 1.2, "unclear"),
         (0.99, 1.2, 1.5, "unclear"),
@@ -447,6 +477,32 @@ def test_rounds_that_repeat_the_last_one_widen_the_interval():
 def _width(paired):
     found = ratio(paired, np.ones(len(paired)))
     return found.high / found.low
+
+
+@pytest.mark.parametrize(
+    ("rounds", "rank"), [(6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (15, 4), (18, 5), (19, 5)]
+)
+def test_the_interval_of_independent_rounds_has_the_ranks_of_the_tables(rounds, rank):
+    # Those of a 95 percent interval of the median, by the normal approximation of the binomial.
+    ordered = [2.0 + 0.1 * i for i in range(rounds)]
+    # Below and above the middle by turns: no round is like the one before.
+    half = rounds // 2
+    mixed = [x for pair in zip(ordered[:half], ordered[::-1]) for x in pair]
+    mixed += ordered[half : rounds - half]
+    found = ratio(mixed, [1.0] * rounds)
+    assert found.low == pytest.approx(ordered[rank - 1])
+    assert found.high == pytest.approx(ordered[-rank])
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=6, max_size=60))
+def test_alike_rounds_count_by_the_sum_of_autocorrelations_with_bartletts_weights(signs):
+    # Newey and West (1987), from the definition.
+    count, lags = len(signs), math.isqrt(len(signs))
+    total = 0.0
+    for lag in range(-lags, lags + 1):
+        products = [signs[i] * signs[i - abs(lag)] for i in range(abs(lag), count)]
+        total += (1 - abs(lag) / (lags + 1)) * (sum(products) / count if lag else 1.0)
+    assert timer._inflation(np.array(signs)) == pytest.approx(max(1.0, total))
 
 
 samples = st.integers(6, 12).flatmap(
@@ -591,6 +647,21 @@ def test_warm_up_takes_a_share_of_the_budget(clock):
     assert 2 < len(warm) < 10
 
 
+@pytest.mark.parametrize("seconds", [1.0, 4.0])
+def test_candidates_share_the_time_for_warming_up(clock, seconds):
+    log = []
+    durations = [0.04 * 0.97**i for i in range(100)]
+    candidates = {
+        "a": Candidate(clock, durations, name="a", log=log),
+        "b": Candidate(clock, name="b", log=log),
+    }
+    timings_of(candidates, seconds=seconds)
+    # The first call is not counted; the one that reaches the end is the last.
+    spent = np.cumsum(durations[1:])
+    share = timer.WARM_UP_SHARE * seconds / 2
+    assert log.index("b") == 1 + np.searchsorted(spent, share) + 1 < 1 + timer.MOST_WARM_UPS
+
+
 @pytest.mark.parametrize("duration", [timer.LONG, 1.0])
 def test_a_long_call_is_not_repeated_to_warm_up(clock, duration):
     candidate = Candidate(clock, (duration,))
@@ -625,6 +696,8 @@ def test_what_comes_before_the_baseline_comes_before_its_second_run_too(clock):
 def test_a_name_in_before_that_is_no_candidate_is_an_error():
     with pytest.raises(ValueError, match=r"before: cold: no such candidate; name one of a, b"):
         compare({"a": int, "b": int}, seconds=0.0, before={"a": int, "cold": int})
+    with pytest.raises(ValueError, match=r"^before: c, d: no such candidate; name one of a, b$"):
+        compare({"a": int, "b": int}, seconds=0.0, before={"d": int, "c": int})
 
 
 def test_before_that_raises_is_a_fault_of_its_candidate(clock):
@@ -644,6 +717,91 @@ def test_nothing_is_waited_for_where_nothing_spins(clock):
     assert not looks
     compare({"a": Candidate(clock)}, seconds=0.0)
     assert looks
+
+
+@pytest.mark.parametrize(
+    ("spinning", "looks"),
+    [
+        (0.0, [1, 0]),
+        (0.45 * timer.LOOK, [1, 0]),  # less than half of the look: something else was at work
+        (0.55 * timer.LOOK, [2, 0]),
+        (1.1 * timer.LOOK, [2, 0]),  # as OpenMP's threads, which disturb nobody for long
+        (4.0 * timer.LOOK, [5, 5]),
+        (1e9, [2 + timer.MOST_LOOKS, timer.MOST_LOOKS]),
+    ],
+)
+def test_looks_are_as_many_as_it_takes(clock, spinning, looks):
+    clock.used = 5.0  # what the process had used before
+    seen = [0]
+
+    def sleep(seconds):
+        assert seconds == timer.LOOK
+        seen[-1] += 1
+        Clock.sleep(clock, seconds)
+
+    def candidate():
+        seen.append(0)
+        clock.spinning = spinning
+        clock.now += LONG
+
+    clock.sleep = sleep
+    timings_of({"a": candidate}, seconds=0.0)
+    # Once it was warm, and in each round.
+    assert [count for count in seen if count] == [
+        count for count in (looks[0], *[looks[1]] * 6) if count
+    ]
+
+
+def rounds_where_the_slow_may_go(clock, slower, **options):
+    """Compare candidates that take so many times as long as the baseline, with some noise."""
+    durations = {name: lognormal(i, 0.05) for i, name in enumerate(("a", *slower))}
+    candidates = {
+        name: Candidate(clock, [slower.get(name, 1.0) * d for d in durations[name]])
+        for name in durations
+    }
+    timings = compare(candidates, seconds=1.0, drop_slow=True, **options).timings
+    return {name: len(timing.seconds) for name, timing in timings.items()}
+
+
+def test_who_cannot_win_is_left_out_after_the_least_rounds(clock):
+    rounds = rounds_where_the_slow_may_go(clock, {"slow": 2.0, "near": 1.3, "fast": 0.5})
+    assert rounds["slow"] == timer.LEAST_ROUNDS
+    assert rounds["a"] == rounds["near"] == rounds["fast"] >= timer.ENOUGH_ROUNDS
+
+
+def test_the_baseline_is_never_left_out_nor_anyone_else_who_may_win(clock):
+    rounds = rounds_where_the_slow_may_go(clock, {"fast": 0.1})
+    assert rounds["a"] == rounds["fast"] >= timer.ENOUGH_ROUNDS
+
+
+def test_nobody_is_left_out_whose_interval_reaches_up_to_what_may_win(clock):
+    wild = Candidate(clock, [LONG, 9 * LONG] * 500)
+    timings = timings_of({"a": Candidate(clock), "wild": wild}, seconds=1.0, drop_slow=True)
+    assert len(timings["wild"].seconds) == len(timings["a"].seconds) > timer.LEAST_ROUNDS
+
+
+def test_nobody_is_left_out_who_was_not_asked_to_go(clock):
+    timings = timings_of(
+        {"a": Candidate(clock), "slow": Candidate(clock, (4 * LONG,))}, seconds=1e9
+    )
+    assert len(timings["slow"].seconds) == len(timings["a"].seconds) == timer.ENOUGH_ROUNDS
+
+
+def test_those_with_a_fault_are_not_asked_whether_they_may_win(clock):
+    def check(name, result):
+        return "wrong" if name == "wrong" else ""
+
+    rounds = rounds_where_the_slow_may_go(clock, {"wrong": 4.0, "slow": 2.0}, check=check)
+    assert (rounds["wrong"], rounds["slow"]) == (0, timer.LEAST_ROUNDS)
+
+
+def test_beside_a_wrong_baseline_nobody_is_too_slow(clock):
+    def check(name, result):
+        return "wrong" if name == "a" else ""
+
+    rounds = rounds_where_the_slow_may_go(clock, {"slow": 4.0}, check=check)
+    assert rounds["a"] == 0
+    assert rounds["slow"] > timer.LEAST_ROUNDS
 
 
 def test_a_sample_may_be_shorter_or_longer(clock):

@@ -4,6 +4,7 @@ import gc
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from backends.engines.shared import BLOCK, Attachments, NamedBlock, Pool
@@ -124,3 +125,26 @@ def test_arrays_outlive_their_pool_and_take_the_memory_with_them():
     assert x.sum() == 499500
     del x
     assert len(list(FILES.iterdir())) == before
+
+
+@pytest.mark.skipif(BLOCK is NamedBlock, reason="pages are given up where memory has no name")
+def test_pages_of_large_blocks_do_not_count_as_a_workers_own():
+    pool, worker = Pool(), Attachments()
+    x = pool.copy(np.ones(15_000_000))
+    seen = worker.array(pool.find(x))
+    before = psutil.Process().memory_info().rss
+    assert seen.sum() == 15_000_000
+    assert psutil.Process().memory_info().rss > before + 100e6
+    worker.rest()
+    assert psutil.Process().memory_info().rss < before + 20e6
+    assert seen.sum() == 15_000_000
+
+
+def test_pages_of_small_blocks_stay(pool):
+    worker = Attachments()
+    x = pool.copy(np.ones(1000))
+    seen = worker.array(pool.find(x))
+    worker.rest()
+    assert seen.sum() == 1000
+    del seen
+    worker.keep(frozenset())

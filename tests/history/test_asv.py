@@ -107,7 +107,7 @@ def test_parameters_that_do_not_fit_are_named(folder):
     change(folder / "benchmarks.json", other)
     history = asv.read(folder)
     assert len(history.measurements) == before - 2 * 3 * 4
-    assert "results that cannot be read (3 parameters, not 2)" in reasons(history)
+    assert "result that cannot be read (3 parameters, not 2)" in reasons(history)
 
 
 def test_equals_asv_where_intervals_are_unbounded_or_nothing_was_measured(folder):
@@ -229,13 +229,13 @@ def samples(numbers):
         (lambda c: c.pop("results"), "missing required field `results`", 9),
         (lambda c: c.update(date=10**18), "Expected `int` <", 9),
         (blank("stats_ci_99_a"), "4 results without statistics: elementwise.track_sin", 4),
-        (value(None), "1 results that failed: elementwise.track_sin", 1),
+        (value(None), "1 result that failed: elementwise.track_sin", 1),
         (value(math.nan), "NaN: elementwise.track_exp, elementwise.track_sin", 1),
-        (value(0.0), "1 results, or samples, that cannot be", 1),
-        (value(1e300), "1 results, or samples, that cannot be", 1),
-        (value("fast"), "1 results that are no numbers", 1),
-        (samples([0.0]), "1 results, or samples, that cannot be", 1),
-        (samples([1.0, -1.0]), "1 results, or samples, that cannot be", 1),
+        (value(0.0), "1 result, or samples, that cannot be", 1),
+        (value(1e300), "1 result, or samples, that cannot be", 1),
+        (value("fast"), "1 result that is no numbers", 1),
+        (samples([0.0]), "1 result, or samples, that cannot be", 1),
+        (samples([1.0, -1.0]), "1 result, or samples, that cannot be", 1),
         (value([1]), "cannot be read", 4),
         (lambda c: c["results"]["elementwise.track_sin"][0].pop(), "differ in number", 4),
         (lambda c: c["results"].update(gone=[[1.0], []]), "no longer in benchmarks.json: gone", 0),

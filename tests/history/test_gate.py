@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from backends.history import asv, gate
 from backends.history.data import HistoryError
+from backends.history.ratios import judge
 from backends.history.rules import Rule
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -243,3 +245,35 @@ def test_nothing_to_compare_is_said(tmp_path):
             gate.check(history, commit)
     with pytest.raises(HistoryError, match="asv run"):
         gate.check(history, commit_hash(0), machine="no such machine")
+
+
+def test_what_looks_slower_is_so_only_if_it_is_when_measured_again(tmp_path):
+    def slow(commit, kernel, name, size):
+        return 2.0 if commit and kernel in ("sin", "exp") and name == "numpy" else 1.0
+
+    asked = []
+
+    def again(suspects):
+        asked.extend(suspects)
+        values = [0.5 if "sin" in old.benchmark else 1.0 for old, _, _ in suspects]
+        return [judge(math.log(x), 0.01, 0.01, 0.05) for x in values]
+
+    write(tmp_path, SUITE, commits=2, machines=1, slow=slow, samples=20)
+    history = asv.read(tmp_path)
+    found = gate.check(history, commit_hash(0), rules=[Rule(kernel="exp", slower=0.5)], again=again)
+    assert {each.row.kernel for each in found.findings} == {"sin"}
+    assert {each.kind for each in found.findings} == {"slower"}
+    assert {old.commit for old, _, _ in asked} == {commit_hash(0)}
+    assert {new.commit for _, new, _ in asked} == {commit_hash(1)}
+    floors = {old.benchmark: floor for old, _, floor in asked}
+    assert floors["elementwise.track_sin"] == 0.05
+    assert floors["elementwise.track_exp"] == 0.5
+
+
+def test_nothing_is_measured_again_where_nothing_looks_slower(tmp_path):
+    write(tmp_path, SUITE, commits=2, machines=1, samples=20, noise=0.0, spread=0.0)
+    asked = []
+    found = gate.check(
+        asv.read(tmp_path), commit_hash(0), again=lambda rows: asked.extend(rows) or []
+    )
+    assert (asked, found.findings) == ([], [])

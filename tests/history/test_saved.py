@@ -52,8 +52,8 @@ def test_a_saved_bench_is_a_history_of_one_run(tmp_path):
 def test_what_does_not_count_is_named(tmp_path):
     history = saved.read(save(tmp_path / "before.json", 1.0))
     assert [problem.text for problem in history.problems] == [
-        "1 results not of plain calls, but out: bench.track_sin",
-        "1 results that are refused: joblib: bench.track_sin",
+        "1 result not of plain calls, but out: bench.track_sin",
+        "1 result that is refused: joblib: bench.track_sin",
         "hypot has no complex128: float32, float64",
     ]
 
@@ -67,7 +67,7 @@ def test_a_result_without_a_time_is_named(tmp_path, changes):
     history = saved.read(tmp_path / "odd.json")
     assert [each.params[0] for each in history.measurements] == ["numpy"]
     assert [each.text for each in history.problems] == [
-        "1 results without a time above 0: bench.track_sin"
+        "1 result without a time above 0: bench.track_sin"
     ]
 
 

@@ -103,7 +103,7 @@ void memory_adopt(void)
 {
     if (atomic_load_explicit(&installed, memory_order_acquire)
         && replace(PyDataMem_DefaultHandler, capsule) < 0) {
-        PyErr_Clear(); /* the call that follows needs no pool */
+        PyErr_Clear(); /* the call that follows needs no pool. GCOV_EXCL_LINE: no memory */
     }
 }
 
@@ -118,8 +118,10 @@ static int start(void)
         return -1;
     }
     if (pool_start()) {
+        /* GCOV_EXCL_START: no memory */
         PyErr_SetString(PyExc_OSError, "no handler can be registered for fork");
         return -1;
+        /* GCOV_EXCL_STOP */
     }
     plain = &theirs->allocator;
     /* NumPy compares the name for each array: its own pointer is the nearest. */
@@ -136,7 +138,7 @@ static PyObject *install(PyObject *module, PyObject *args)
         return NULL;
     }
     if (replace(PyDataMem_DefaultHandler, capsule) < 0) {
-        return NULL;
+        return NULL; /* GCOV_EXCL_LINE: no memory */
     }
     PyObject *current = PyDataMem_GetHandler();
     if (!current) {

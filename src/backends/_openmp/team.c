@@ -44,10 +44,12 @@ static const double GOOD = 2e-5;
 enum { REFUSALS = 64 };
 
 #ifndef _WIN32
+/* GCOV_EXCL_START: what a forked child counts is lost */
 static void in_forked_child(void)
 {
     atomic_store(&forked, true);
 }
+/* GCOV_EXCL_STOP */
 #endif
 
 int team_start(void)
@@ -270,6 +272,7 @@ double team_least_work(int wanted)
 /* The cost was measured once, maybe while something kept the workers from running: it would then
  * forbid teams for as long as the process lives. Calls that are long enough for a good team look
  * again from time to time. */
+/* GCOV_EXCL_START: test_team_costs.py runs it in a program of its own */
 static void look_again(int wanted)
 {
     static atomic_int refused;
@@ -282,6 +285,7 @@ static void look_again(int wanted)
         }
     }
 }
+/* GCOV_EXCL_STOP */
 
 bool team_pays(int wanted, double seconds, bool pays_awake)
 {

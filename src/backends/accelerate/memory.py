@@ -11,7 +11,6 @@ begins with NumPy's; the engine installs the pool there before its first large c
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from importlib import import_module
@@ -20,14 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends import config
+from backends.ram import of_process
 from backends.sources import make_layer
 
 __all__ = ["Info", "info", "install", "trim", "uninstall"]
 
 #: The most that is kept where no setting says how much.
 MOST = 2**30
-CGROUP = "/proc/self/cgroup"
-CGROUPS = "/sys/fs/cgroup"
 
 _lock = threading.Lock()
 
@@ -90,7 +88,7 @@ def install(pool_bytes: int | None = None) -> str | None:
     if cap is None:
         cap = config.current().pool_bytes.value
     if cap is None:
-        cap = min(_memory() // 4, MOST)
+        cap = min(of_process() // 4, MOST)
     # NumPy asks the system for huge pages unless NUMPY_MADVISE_HUGEPAGE=0 says otherwise.
     numpys: Any = import_module("numpy._core.multiarray")
     huge = getattr(numpys, "_get_madvise_hugepage", lambda: True)()
@@ -132,58 +130,3 @@ def info() -> Info:
 
 def _engine() -> Any:
     return import_module("backends._openmp")
-
-
-def _memory() -> int:
-    """Give the bytes of memory that this process may use: the machine's, or a limit below that."""
-    return min([_physical(), *_cgroup_limits(), *_process_limits()])
-
-
-def _physical() -> int:
-    if hasattr(os, "sysconf"):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    import psutil  # Windows; elsewhere it is spared, for it takes as long as all else here together
-
-    return int(psutil.virtual_memory().total)
-
-
-def _cgroup_limits() -> list[int]:
-    """Give the limits of this process's control group and of those around it (Linux)."""
-    limits = []
-    try:
-        lines = _read(CGROUP).splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, name = CGROUPS, "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = f"{CGROUPS}/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        # Within a container the path may be the host's, of which only the root is seen.
-        parts = [part for part in path.split("/") if part]
-        for depth in range(len(parts) + 1):
-            folder = "/".join([str(root), *parts[:depth]])
-            try:
-                limits.append(int(_read(f"{folder}/{name}")))
-            except (OSError, ValueError):  # not there, or "max": no limit
-                continue
-    return limits
-
-
-def _read(path: str) -> str:
-    # No pathlib: its import would be a fifth of what `backends run` takes to start.
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123
-        return file.read()
-
-
-def _process_limits() -> list[int]:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return []
-    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
-    limits = [resource.getrlimit(kind)[0] for kind in kinds]
-    return [limit for limit in limits if limit != resource.RLIM_INFINITY]

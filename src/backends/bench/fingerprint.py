@@ -12,8 +12,6 @@ import json
 import os
 import platform
 import re
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,11 +21,11 @@ import psutil
 
 from backends import cores, files, registry
 from backends.bench.ceilings import largest_cache
-from backends.bench.processor import cpuinfo, microarchitecture, simd
+from backends.bench.processor import microarchitecture, simd
 from backends.bench.record import Ceilings
 from backends.caches import cache_bytes
 from backends.errors import BackendUnavailableError
-from backends.machine import describe
+from backends.machine import cpuinfo, describe, gpus
 
 __all__ = ["FIELDS", "UNMEASURED", "asv_file", "ceilings_text", "fingerprint", "read", "record"]
 
@@ -201,18 +199,8 @@ def _size(size: int) -> str:
 
 
 def _gpus() -> str:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ""
-    command = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs
-        return ""
-    if asked.returncode:
-        return ""
-    lines = [line.rpartition(", ") for line in asked.stdout.splitlines() if line.strip()]
-    return "; ".join(_counted(f"{model}, driver {driver.strip()}" for model, _, driver in lines))
+    lines = (line.rpartition(", ") for line in gpus("name,memory.total,driver_version"))
+    return "; ".join(_counted(f"{model}, driver {driver}" for model, _, driver in lines))
 
 
 def _openmp() -> str:

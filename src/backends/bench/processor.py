@@ -7,9 +7,8 @@ known here are given as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-__all__ = ["cpuinfo", "microarchitecture", "simd"]
+__all__ = ["microarchitecture", "simd"]
 
 #: Instruction sets of floating-point vectors, as Linux calls them.
 SIMD = (
@@ -71,16 +70,6 @@ ARM = {
     ("0x41", "0xd4f"): "Neoverse V2",
     ("0xc0", "0xac3"): "AmpereOne",
 }
-
-
-def cpuinfo() -> dict[str, str]:
-    """Give what Linux tells of the last processor; nothing on other systems."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.split(":", 1) for line in lines if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
 
 
 def simd(info: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
 """What a bench has measured, as data: written whole or not at all, checked when read."""
 
+# Over 300 lines: what is kept, field by field in words; little of it runs.
 from __future__ import annotations
 
 from datetime import UTC, datetime

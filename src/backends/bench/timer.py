@@ -6,9 +6,9 @@
   floor, "same" only where a difference of five percent is ruled out. Everything else is "unclear".
 """
 
+# Over 300 lines: a good third says why each number and each step is as it is.
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from backends.collector import uncollected
 
 __all__ = ["Comparison", "Ratio", "Timing", "compare", "ratio"]
 
@@ -229,7 +231,7 @@ def compare(
             _wait_for_quiet()
     rng = np.random.default_rng(seed)
     end, look = time.perf_counter() + seconds, float(ENOUGH_ROUNDS)
-    with _no_gc():
+    with uncollected():
         for count in range(1, MOST_ROUNDS + 1):
             running = [run for run in runs if not (run.timing.fault or run.dropped)]
             order = [running[index] for index in rng.permutation(len(running))]
@@ -400,14 +402,3 @@ def _faults(run: _Run) -> Iterator[None]:
         if run.is_baseline:
             raise
         run.timing.fault = f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def _no_gc() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

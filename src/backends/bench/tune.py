@@ -6,6 +6,7 @@
 * Each curve has its share of what time is left: what one does not need, the later ones have.
 """
 
+# Over 300 lines: the steps of a search share what was measured, and would only pass it around.
 from __future__ import annotations
 
 import math

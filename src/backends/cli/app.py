@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -19,6 +20,26 @@ app = typer.Typer(
     help="NumPy and SciPy kernels on pluggable backends: what there is, and how fast it is here.",
     epilog="Examples: `backends list`, `backends bench`, `backends run script.py`.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"backends {version('array-backends')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    wanted: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("list")(choose.list_command)
 app.command("explain")(choose.explain_command)
 app.command("bench")(bench.bench_command)

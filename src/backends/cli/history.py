@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
@@ -15,11 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from backends import files, sources
-from backends.cli.common import INVALID, console, errors, note
+from backends.bench import fingerprint
+from backends.cli.common import INVALID, console, errors, note, progress_bar
 from backends.errors import ConfigError, UnknownNameError, suggest
-from backends.history import asv, compare, export, gate
+from backends.history import again, asv, compare, export, gate
 from backends.history.compare import Compared
-from backends.history.data import History, HistoryError, gather
+from backends.history.data import History, HistoryError, Measurement, gather
 from backends.history.gate import Checked
 from backends.history.ratios import BASELINE, Ratio
 from backends.history.rules import Rule
@@ -62,13 +64,22 @@ def check_command(
     *,
     against: Annotated[str, typer.Option(help="The commit that HEAD is compared with.")],
     machine: MachineOption = None,
+    in_turns: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="Measure what looks slower again, here, both commits in turns (half a minute for "
+            "each such row), and go by that.",
+        ),
+    ] = False,
 ) -> None:
     """Look for what is slower, takes more memory, lost a speedup or fails: exit status 1 then.
 
     HEAD is checked if it was measured, else the newest commit that was. What is allowed, and the
     speedups that are asked for, are in backends.toml, `[[check]]`.
 
-    Example: `backends check results --against main`.
+    Examples: `backends check results --against main`,
+    `backends check results --against main --again`.
     """
     with errors():
         rules = _rules()
@@ -77,8 +88,9 @@ def check_command(
         old = _commit(history, against)
         # Not the newest, which may be another branch's, if this one's is there.
         new = head if head != old and head in {each.hash for each in history.commits} else None
-        where = _machine(history, machine)
-        found = gate.check(history, old, commit=new, machine=where, rules=rules)
+        where = _here(history, machine) if in_turns else _machine(history, machine)
+        how = _measure_again if in_turns else None
+        found = gate.check(history, old, commit=new, machine=where, rules=rules, again=how)
     _note_problems([history])
     _show_checked(found)
     if not found.passed:
@@ -138,6 +150,28 @@ def _machine(history: History, name: str | None) -> str | None:
     if len(found) != 1:
         raise UnknownNameError(suggest(name, history.machines, what="machine in the results"))
     return found[0]
+
+
+def _here(history: History, name: str | None) -> str:
+    """Give the name of this machine, of which alone something can be measured again."""
+    here = fingerprint.fingerprint()["machine"]
+    if _machine(history, name or here) != here:
+        raise HistoryError(f"--again measures on this machine, {here}: leave --machine {name} out")
+    return here
+
+
+def _measure_again(suspects: Sequence[tuple[Measurement, Measurement, float]]) -> list[Ratio]:
+    """Measure rows again, with a bar; nothing is installed where there are none."""
+    if not suspects:
+        return []
+    note(f"{len(suspects)} rows look slower: both commits are installed, and measured in turns")
+    suite = again.suite()
+    with tempfile.TemporaryDirectory(prefix="backends-") as folder, progress_bar() as bar:
+        sides = [Path(folder, each.commit) for each in suspects[0][:2]]
+        for side in sides:
+            again.install(side.name, side)
+        rows = bar.track(suspects, description="in turns")
+        return [again.ratio(measured, suite, sides, floor) for measured, _, floor in rows]
 
 
 def _commit(history: History, name: str) -> str:
@@ -230,8 +264,7 @@ def _show_checked(found: Checked) -> None:
     if found.least and median(found.least) > LOUD:
         note(
             f"the two runs differ so much by themselves that most rows had to be "
-            f"{median(found.least):.0%} slower to be found: measure both where nothing else runs, "
-            "or in more rounds (`asv run --attribute rounds=8`)"
+            f"{median(found.least):.0%} slower to be found: --again measures them in turns"
         )
     for where, drift in found.drift.items():
         note(

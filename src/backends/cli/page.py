@@ -11,6 +11,7 @@ from backends import files
 from backends.bench import record, report
 from backends.cli.bench import DeviceOnly
 from backends.cli.common import console, errors, note
+from backends.collector import uncollected
 from backends.history import asv, drawing, tables
 from backends.history.findings import find
 from backends.history.page import Bundle, left_out, page
@@ -64,7 +65,7 @@ def _is_folder(source: Path) -> bool:
 def _write(source: Path, output: Path, figures: Path | None) -> None:
     """Make the page and what goes with it."""
     _must_be_free(output)
-    with Bundle() as bundle, asv.uncollected():
+    with Bundle() as bundle, uncollected():
         found = find(asv.read(source, samples_of=()))
         text = page(found, bundle.read(), TITLE)
     files.write_whole(output, text.encode())

@@ -14,7 +14,7 @@ import os
 import weakref
 from abc import abstractmethod
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -27,7 +27,7 @@ from backends.backend import Backend, in_one_piece
 from backends.engines import floating
 from backends.kernel import Kernel
 
-__all__ = ["Chunk", "ChunkedBackend", "compute"]
+__all__ = ["ENGINES", "Chunk", "ChunkedBackend", "compute"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -90,7 +90,7 @@ class ChunkedBackend(Backend):
     def __init__(self, n_jobs: int = -1) -> None:
         super().__init__(n_jobs)
         self.start()
-        _engines.add(self)
+        ENGINES.add(self)
 
     @abstractmethod
     def start(self) -> None:
@@ -107,6 +107,10 @@ class ChunkedBackend(Backend):
         Blocks until all chunks are done, also when one of them fails: after it returns or raises,
         nothing writes to `results` any more.
         """
+
+    def share(self, wanted: int) -> AbstractContextManager[Any]:
+        """Count up to `wanted` workers for a call; its ``threads`` says how many it was granted."""
+        return budget.Share(wanted)
 
     def place(self, operand: Array) -> Array:
         """Put an operand where the workers see it."""
@@ -131,7 +135,7 @@ class ChunkedBackend(Backend):
         wanted = self._count(kernel, bound)
         if wanted < 2:
             return in_one_piece(kernel, bound.operands, out)
-        with budget.Share(min(self.n_jobs, wanted)) as share:
+        with self.share(min(self.n_jobs, wanted)) as share:
             if share.threads < 2:
                 return in_one_piece(kernel, bound.operands, out)
             results, errors = self._run_chunks(kernel, bound, wanted)
@@ -249,11 +253,11 @@ class ChunkedBackend(Backend):
 
 
 #: Engines that exist; a forked child begins anew with each of them.
-_engines: weakref.WeakSet[ChunkedBackend] = weakref.WeakSet()
+ENGINES: weakref.WeakSet[ChunkedBackend] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for engine in list(_engines):
+    for engine in list(ENGINES):
         engine.start()
 
 

@@ -24,8 +24,9 @@ def load() -> ModuleType | str:
     if engine is None or engine.__file__ is None:  # a source tree has a folder of that name
         return (
             "this installation has no OpenMP engine: it was built without a C compiler that knows "
-            "OpenMP. Install one (gcc, or clang with libomp) and build the package again: in its "
-            "source folder, pip install --force-reinstall --no-deps ."
+            "OpenMP. Install one (gcc, or clang with libomp) and build the package again: pip "
+            "install --force-reinstall --no-deps --no-binary array-backends array-backends, or in "
+            "its source folder, pip install --force-reinstall --no-deps ."
         )
     budget.counter()  # tells the extension how many cores there are
     engine.connect(floating.special_errors_wanted)

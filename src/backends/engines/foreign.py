@@ -32,7 +32,7 @@ from backends.backend import Backend, Support
 from backends.errors import BackendUnavailableError, UnsupportedKernelError
 from backends.kernel import Kernel
 
-__all__ = ["ForeignBackend", "counted", "load"]
+__all__ = ["ForeignBackend", "counted", "load", "missing", "seconds_to_import"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -57,6 +57,32 @@ def load(name: str) -> Any:
             module = import_module(name)
         _seconds.setdefault(name, time.perf_counter() - start)
         return module
+
+
+def seconds_to_import(library: str) -> float:
+    """Give the seconds that importing a library took in this process, 0 if it was not loaded."""
+    return _seconds.get(library, 0.0)
+
+
+def missing(library: str, extra: str) -> str | None:
+    """Give the reason why a library cannot be used, with the `extra` that installs it, or None."""
+    remedy = f'pip install "array-backends[{extra}]"'
+    spec = util.find_spec(library)
+    if spec is None:
+        return f"{library} is not installed: {remedy}"
+    if spec.origin is None:
+        places = ", ".join(map(str, spec.submodule_search_locations or ()))
+        return f"{places} is a folder without {library} in it: remove it, or {remedy}"
+    try:
+        load(library).__version__  # noqa: B018 - a folder or file of that name has none
+    except (Exception, SystemExit) as error:  # Half-installed libraries raise anything.
+        told = next((line for line in str(error).splitlines() if line.strip()), "no message")
+        return (
+            f"{library} is installed but cannot be imported: {type(error).__name__}: "
+            f"{told.strip()}; mend it with pip install --force-reinstall {library}, or "
+            f"see what `python -c 'import {library}'` says"
+        )
+    return None
 
 
 class ForeignBackend(Backend):
@@ -91,28 +117,12 @@ class ForeignBackend(Backend):
     @classmethod
     def unavailable(cls) -> str | None:
         """Give the reason where the library is missing or does not work."""
-        remedy = f'pip install "array-backends[{cls.extra}]"'
-        spec = util.find_spec(cls.library)
-        if spec is None:
-            return f"{cls.library} is not installed: {remedy}"
-        if spec.origin is None:
-            places = ", ".join(map(str, spec.submodule_search_locations or ()))
-            return f"{places} is a folder without {cls.library} in it: remove it, or {remedy}"
-        try:
-            load(cls.library).__version__  # noqa: B018 - a folder or file of that name has none
-        except (Exception, SystemExit) as error:  # Half-installed libraries raise anything.
-            told = next((line for line in str(error).splitlines() if line.strip()), "no message")
-            return (
-                f"{cls.library} is installed but cannot be imported: {type(error).__name__}: "
-                f"{told.strip()}; mend it with pip install --force-reinstall {cls.library}, or "
-                f"see what `python -c 'import {cls.library}'` says"
-            )
-        return None
+        return missing(cls.library, cls.extra)
 
     @property
     def import_seconds(self) -> float:
         """Seconds that importing the library took."""
-        return _seconds.get(self.library, 0.0)
+        return seconds_to_import(self.library)
 
     def supports(self, kernel: Kernel) -> Support:
         """Give True, or that the library has no such function."""

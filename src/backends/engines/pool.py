@@ -8,12 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from backends import budget
 from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
 
 __all__ = ["PooledBackend"]
+
+T = TypeVar("T")
 
 #: Least work in a chunk, in flops plus bytes moved. Handing a chunk to a thread and hearing back
 #: takes tens of microseconds; a chunk of this work takes some hundreds. `backends bench add sin
@@ -35,31 +37,38 @@ class PooledBackend(ChunkedBackend):
         self, chunks: list[Chunk], operands: tuple[Any, ...], results: tuple[Array, ...]
     ) -> list[set[str]]:
         """Compute the chunks, in this thread too; see :meth:`ChunkedBackend.map`."""
-        left = deque(chunks)
-        share = budget.current()
+        return self.side_by_side([partial(compute, chunk, operands, results) for chunk in chunks])
 
-        def work(*, is_caller: bool) -> list[set[str]]:
-            errors = []
+    def side_by_side(self, calls: list[Callable[[], T]]) -> list[T]:
+        """Make the calls, in this thread too, and give their results in order.
+
+        At most ``budget.current().threads`` at once. None runs any more when this returns or
+        raises.
+        """
+        left = deque(enumerate(calls))
+        share = budget.current()
+        results: list[Any] = [None] * len(calls)
+
+        def work(*, is_caller: bool) -> None:
             while left and (is_caller or not share.step_back()):
                 try:
-                    chunk = left.popleft()
+                    index, call = left.popleft()
                 except IndexError:  # another thread took the last one
                     break
-                errors.append(compute(chunk, operands, results))
-            return errors
+                results[index] = call()
 
-        others: list[Future[list[set[str]]]] = []
+        others: list[Future[None]] = []
         try:
             for _ in range(share.threads - 1):
                 # In a copy of the caller's context: a kernel inside a kernel is configured alike.
-                call = partial(copy_context().run, partial(work, is_caller=False))
-                others.append(self._submit(call))
-            errors = work(is_caller=True)
+                run = partial(copy_context().run, partial(work, is_caller=False))
+                others.append(self._submit(run))
+            work(is_caller=True)
             for other in others:
                 # One that has not begun has nothing left to do.
                 if not other.cancel():
-                    errors += other.result()
-            return errors
+                    other.result()
+            return results
         finally:
             # On an error or Ctrl-C no thread may go on writing to arrays the caller owns again.
             left.clear()
@@ -72,14 +81,14 @@ class PooledBackend(ChunkedBackend):
         if pool is not None:
             pool.shutdown()
 
-    def _submit(self, work: Callable[[], list[set[str]]]) -> Future[list[set[str]]]:
+    def _submit(self, work: Callable[[], None]) -> Future[None]:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.n_jobs - 1, thread_name_prefix="backends")
             return self._pool.submit(work)
 
 
-def _end(futures: list[Future[list[set[str]]]]) -> None:
+def _end(futures: list[Future[None]]) -> None:
     """Wait for what has begun, also through Ctrl-C, which is raised then."""
     interrupted = False
     while True:

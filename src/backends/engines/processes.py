@@ -7,25 +7,27 @@ through a pipe. Results stay in shared memory, so that the next call need not co
 
 from __future__ import annotations
 
+import atexit
 import os
-import pickle
-import signal
 import threading
-import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from functools import cache
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 
-from backends import blas, budget
-from backends.engines.chunked import Array, Chunk, ChunkedBackend, compute
-from backends.engines.shared import BLOCK, Attachments, Block, Pool, Reference
+from backends import blas, budget, workers
+from backends.engines import tasks
+from backends.engines.chunked import ENGINES, Array, Chunk, ChunkedBackend
+from backends.engines.shared import BLOCK, Block, Pool
 from backends.errors import WorkerDiedError
 from backends.kernel import NUMERIC_KINDS
+
+if TYPE_CHECKING:
+    from backends.jobs.held import Held
 
 __all__ = ["JoblibBackend"]
 
@@ -94,18 +96,47 @@ class JoblibBackend(ChunkedBackend):
     ) -> list[set[str]]:
         """Compute the chunks in the processes; see :meth:`ChunkedBackend.map`."""
         places = tuple(self._where(x) for x in operands), tuple(self._where(x) for x in results)
-        tasks = [(chunk, *places, self._memory.names()) for chunk in chunks]
+        names = self._memory.names()
+        each = [(chunk, *places, names) for chunk in chunks]
+        return self._finish(tasks.work, each, chunks[0].kernel.name)
+
+    def scatter(self, pieces: Sequence[Array]) -> Held:
+        """Put the pieces into shared memory, unless they lie there."""
+        from backends.engines.pieces import SharedPieces
+
+        return SharedPieces(self, [self.asarray(piece) for piece in pieces])
+
+    def apply(
+        self, func: Callable[..., Any], pieces: Sequence[Array], args: tuple[Any, ...]
+    ) -> list[Any]:
+        """Call ``func(piece, *args)`` in the processes, on pieces in shared memory."""
+        name = getattr(func, "__qualname__", type(func).__qualname__)
+        args = tuple(self.place(x) if tasks.is_large(x) else x for x in args)
+        # Small ones are not there, and sent along with the function.
+        args = tuple((self._where(x) or x) if isinstance(x, np.ndarray) else x for x in args)
+        call = tasks.pickled(name, func, args)
+        # Placed: those of a parent, after a fork, are not in this process's shared memory.
+        placed = [self.place(piece) for piece in pieces]
+        names = self._memory.names()
+        each = [(call, self._where(piece), names) for piece in placed]
+        with budget.Share(min(self.n_jobs, len(each))):
+            return self._finish(tasks.call, each, name)
+
+    def _finish(
+        self, function: Callable[..., Any], each: list[tuple[Any, ...]], name: str
+    ) -> list[Any]:
+        """Have each task done; when this returns or raises, none is being done any more."""
         executor: Any = None
-        futures: list[Future[set[str]]] = []
+        futures: list[Future[Any]] = []
         try:
             executor = self._healthy()
-            _submit(executor, tasks, futures)
+            _submit(executor, function, each, futures)
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
             self._kill(executor)
-            raise _explain(error, chunks[0].kernel.name) from error
+            raise _explain(error, name) from error
         except BaseException as error:
-            # A chunk may take minutes, and memory it writes to must not be used again before it
+            # A task may take minutes, and memory it writes to must not be used again before it
             # has ended: after a kernel's own error wait for the others, at Ctrl-C end them.
             try:
                 if not isinstance(error, Exception):
@@ -118,12 +149,30 @@ class JoblibBackend(ChunkedBackend):
                 raise
             raise
 
+    @contextmanager
+    def jobs(self) -> Iterator[dict[str, Any]]:
+        """Lend processes to joblib: its own, not those that compute kernels.
+
+        See :meth:`backends.backend.Backend.jobs`.
+        """
+        try:
+            yield {"backend": "loky", "n_jobs": self.n_jobs}
+        except Exception:
+            raise
+        except BaseException:
+            _kill_lent()
+            raise
+
     def close(self) -> None:
         """End the processes and give idle shared memory back."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=True)
+        self.trim()
+
+    def trim(self) -> None:
+        """Give shared memory that no array is in back to the system."""
         self._memory.trim()
 
     def _kill(self, executor: Any) -> None:
@@ -173,32 +222,37 @@ class JoblibBackend(ChunkedBackend):
             return self._executor
 
 
-def _submit(executor: Any, tasks: list[tuple[Any, ...]], futures: list[Future[set[str]]]) -> None:
+def _submit(
+    executor: Any,
+    function: Callable[..., Any],
+    each: list[tuple[Any, ...]],
+    futures: list[Future[Any]],
+) -> None:
     """Hand tasks out, to as many processes at once as the call was granted; fewer as others come.
 
     What was handed out is in `futures` also when this raises.
     """
     share = budget.current()
     places = share.threads
-    running: set[Future[set[str]]] = set()
-    for task in tasks:
+    running: set[Future[Any]] = set()
+    for task in each:
         while len(running) >= places:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()  # raises what the kernel raised: no more tasks then
             while places > 1 and share.step_back():
                 places -= 1
-        futures.append(executor.submit(_work, *task))
+        futures.append(executor.submit(function, *task))
         running.add(futures[-1])
 
 
-def _explain(error: BrokenProcessPool, kernel: str) -> Exception:
+def _explain(error: BrokenProcessPool, name: str) -> Exception:
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     if not isinstance(error, TerminatedWorkerError):
-        return RuntimeError(f"joblib: {kernel} could not be sent to its workers: {error.__cause__}")
+        return RuntimeError(f"joblib: {name} could not be sent to its workers: {error.__cause__}")
     return WorkerDiedError(
-        f"joblib: a worker process died while computing {kernel}: killed from outside, by the "
+        f"joblib: a worker process died while computing {name}: killed from outside, by the "
         "system for want of memory, or with another thread's call that was interrupted. Nothing "
         "was returned; the next call starts new workers (fewer n_jobs need less memory)"
     )
@@ -211,38 +265,30 @@ def _alive(process: int) -> bool:
         return False
 
 
-@cache
-def _attachments() -> Attachments:
-    return Attachments()
+def _kill_lent() -> None:
+    """Kill those of joblib's workers that it overlooked when it ended them; see ``_kill``."""
+    from joblib.externals.loky import reusable_executor
+
+    executor = reusable_executor._executor
+    if executor is not None and executor._flags.shutdown:
+        for worker in list(executor._processes):
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(worker)
+                for each in (*process.children(recursive=True), process):
+                    each.kill()
+
+
+@atexit.register
+def _let_go() -> None:
+    """Free executors, which have ended by now, while the modules that they log with still exist."""
+    # A forked child has none: `start` was called there.
+    for engine in list(ENGINES):
+        if isinstance(engine, JoblibBackend):
+            engine._executor = None
 
 
 def _initialize(parent: int) -> None:
     """Prepare a worker: one BLAS thread, Ctrl-C left to the parent, no life without it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    workers.leave_ctrl_c_to_parent()
+    workers.end_with(parent)
     blas.acquire(1, _initialize)
-    if os.name != "nt":  # Windows does not tell that a parent has gone
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    # loky's workers notice that their parent was killed when they next want work; one in the
-    # middle of an hour's work would go on, and hold its memory.
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _work(
-    chunk: Chunk, operands: tuple[Any, ...], results: tuple[Reference, ...], names: frozenset[str]
-) -> set[str]:
-    attachments = _attachments()
-    attachments.keep(names)
-    arrays = tuple(attachments.array(x) if isinstance(x, Reference) else x for x in operands)
-    try:
-        return compute(chunk, arrays, tuple(attachments.array(x) for x in results))
-    except Exception as error:  # Whatever the kernel raises must reach the caller.
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:  # It cannot travel: a class of its own, or one with other arguments.
-            raise RuntimeError(f"{type(error).__name__}: {error}") from None
-        raise

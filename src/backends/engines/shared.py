@@ -27,6 +27,9 @@ __all__ = ["AnonymousBlock", "Attachments", "NamedBlock", "Pool", "Reference"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
+#: Bytes of blocks that a worker keeps its pages of: to find them again takes some milliseconds.
+RESIDENT = 100_000_000
+
 _serial = itertools.count()
 
 
@@ -223,6 +226,18 @@ class Attachments:
             reference.offset,
             reference.strides,
         )
+
+    def rest(self) -> None:
+        """Take large blocks' pages off this process's account; they stay where they are.
+
+        Loky ends a worker that has grown by 300 MB, and takes pages that others have too for
+        growth: workers that saw each other's piece of a large array would be started anew in
+        each round.
+        """
+        blocks = [memory for memory, _ in self._mapped.values() if isinstance(memory, mmap.mmap)]
+        if sum(map(len, blocks)) > RESIDENT:
+            for memory in blocks:
+                memory.madvise(mmap.MADV_DONTNEED)
 
     def keep(self, names: frozenset[str]) -> None:
         """Drop every block that is not among `names`."""

@@ -6,19 +6,19 @@ a few years make, before it looks at a number. A test compares the two.
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from backends.collector import uncollected
 from backends.history.asv_file import Benchmark, Reader, read_file, read_head, short_name
 from backends.history.data import Commit, History, HistoryError, Machine, Problem
 
-__all__ = ["read", "uncollected"]
+__all__ = ["read"]
 
 #: What to run where there is nothing yet.
 REMEDY = "run `make asv`, or `asv run`, first"
@@ -61,7 +61,7 @@ def read(folder: Path, *, samples_of: Sequence[str] | None = None) -> History:
         raise HistoryError(f"{folder} has no results: {REMEDY}")
     commits: dict[str, Commit] = {}
     reader = Reader(benchmarks, history)
-    with uncollected():
+    with uncollected():  # a million new tuples, in none of which there is a circle
         for path in folders:
             if files[path]:
                 commits |= _machine(path, files[path], reader, samples_of)
@@ -169,15 +169,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
         return f"is no JSON, or cut short ({error})"
     return str(error)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Spare the collector a million new tuples, in none of which there is a circle."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

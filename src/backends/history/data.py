@@ -78,7 +78,11 @@ class Problem(NamedTuple):
         names = ", ".join(self.benchmarks[:MOST_NAMES])
         more = len(self.benchmarks) - MOST_NAMES
         others = f" and {more} more" if more > 0 else ""
-        return f"{self.results:,} {self.reason}: {names}{others}"
+        reason = self.reason
+        if self.results == 1:
+            for many, one in (("results", "result"), (" are ", " is "), (" were ", " was ")):
+                reason = reason.replace(many, one)
+        return f"{self.results:,} {reason}: {names}{others}"
 
 
 class Measurement(NamedTuple):

@@ -11,14 +11,17 @@ memory, and the machine has slow minutes. So a row counts as slower only if
   all that its backend computes.
 
 Calls, imports, memory and what `install` gains are rows too; their backend is the parameter.
+
+Where both commits can be measured again, only that decides: what merely looks slower is measured in
+turns (:mod:`backends.history.again`), and is slower if it is so there.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 from backends.history import noise
 from backends.history.data import History, HistoryError, Measurement
@@ -26,7 +29,11 @@ from backends.history.noise import Run, is_number
 from backends.history.ratios import BASELINE, FLOOR, Ratio, Row, judge, ratio, rows
 from backends.history.rules import Rule, usable_cores
 
-__all__ = ["Checked", "Finding", "check"]
+__all__ = ["Checked", "Finding", "Remeasure", "check"]
+
+#: Measures again what looks slower: of the old commit, of the new one, and by how much it may be
+#: slower, relative. Gives how many times faster the new one is.
+Remeasure: TypeAlias = Callable[[Sequence[tuple[Measurement, Measurement, float]]], list[Ratio]]
 
 
 class Finding(NamedTuple):
@@ -94,6 +101,7 @@ def check(
     commit: str | None = None,
     machine: str | None = None,
     rules: Sequence[Rule] = (),
+    again: Remeasure | None = None,
 ) -> Checked:
     """Compare a commit with another, on each machine that has measured both.
 
@@ -105,6 +113,8 @@ def check(
         That of the one to be checked; None for the newest of these machines.
     machine : str or None
         Its name; None for all.
+    again : callable or None
+        Measures what looks slower again, on the machine that is `machine`.
 
     Raises
     ------
@@ -137,9 +147,12 @@ def check(
         moved = noise.drift(old, new)
         found.drift.update((f"{name}{', ' * bool(b)}{b}", x) for b, x in _said(moved).items())
         allowed = {row: _last(rule.slower for rule in some) for row, some in mine.items()}
-        floors = noise.floors(old, new, earlier, allowed, moved)
+        floors = noise.floors(old, new, earlier, allowed, moved, alone=again is None)
         found.least.extend(floors.values())
-        found.findings.extend(_slower(name, old, new, floors, moved))
+        if again is None:
+            found.findings.extend(_slower(name, old, new, floors, moved))
+        else:
+            found.findings.extend(_confirmed(name, old, new, floors, moved, again))
         found.findings.extend(_below(name, new, mine))
         lost = {row: old[row] for row in old if row not in new}
         tried = history.failed
@@ -208,6 +221,29 @@ def _slower(
             fell = speedup.high < before.low and speedup.value < before.value * limit
             if fell and before.verdict == "faster" and speedup.verdict != "faster":
                 yield Finding(machine, row, "lost speedup", speedup, 1.0)
+
+
+def _confirmed(
+    machine: str,
+    old: Run,
+    new: Run,
+    floors: dict[Row, float],
+    drift: dict[str, float],
+    again: Remeasure,
+) -> Iterator[Finding]:
+    """Give the rows that look slower by half of what is allowed, and are, measured again."""
+    suspects = []
+    for row, floor in floors.items():
+        if is_number(new[row]):
+            yield from _slower(machine, old, new, {row: floor}, drift)
+            continue
+        change = math.log(old[row].value / new[row].value) - drift.get(row.backend, drift[""])
+        if change < -math.log1p(floor / 2):
+            suspects.append(row)
+    measured = again([(old[row], new[row], floors[row]) for row in suspects])
+    for row, found in zip(suspects, measured, strict=True):
+        if found.verdict == "slower":
+            yield Finding(machine, row, "slower", found, 1 / (1 + floors[row]))
 
 
 def _below(machine: str, new: Run, rules: dict[Row, list[Rule]]) -> Iterator[Finding]:

@@ -62,10 +62,13 @@ def floors(
     earlier: Sequence[Run],
     allowed: Mapping[Row, float | None],
     drift: Mapping[str, float],
+    *,
+    alone: bool = True,
 ) -> dict[Row, float]:
     """Give by how much each row that both have may be slower, relative, beside the drift.
 
-    `allowed` has what is asked for, None where nothing is.
+    `allowed` has what is asked for, None where nothing is. Unless the two runs are `alone` to tell,
+    what they differ by anyway is not added.
     """
     beside = {
         row: math.log(old[row].value / new[row].value) - drift.get(row.backend, drift[""])
@@ -81,6 +84,9 @@ def floors(
         least = allowed[row]
         if is_number(new[row]):
             found[row] = MORE if least is None else least
+            continue
+        if not alone:
+            found[row] = FLOOR if least is None else least
             continue
         series = [math.log(run[row].value) for run in earlier[-EARLIER:] if row in run]
         steps = [later - sooner for sooner, later in pairwise(series)]

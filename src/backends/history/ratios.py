@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backends.bench.record import BASELINE
 from backends.history.data import History, Measurement
 
 __all__ = [
@@ -28,8 +29,6 @@ __all__ = [
     "rows",
 ]
 
-#: What every other backend is compared with.
-BASELINE = "numpy"
 #: What two runs of the same code differ by as wholes, relative: on two quiet cores
 #: (`python benchmarks/gate.py repeat`). It is in all rows, so that their mean does not lessen it.
 WHOLE = 0.02
