@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -22,17 +23,19 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 INPUTS = {
     "actions/checkout@v4": {"ref", "fetch-depth", "persist-credentials"},
     "actions/deploy-pages@v4": set(),
-    "actions/download-artifact@v4": {"name", "path"},
+    "actions/download-artifact@v4": {"name", "path", "pattern", "merge-multiple"},
     "actions/setup-python@v5": {"python-version"},
-    "actions/upload-artifact@v4": {"name", "path"},
+    "actions/upload-artifact@v4": {"name", "path", "if-no-files-found"},
     "actions/upload-pages-artifact@v3": {"path"},
-    "pypa/cibuildwheel@v3.2.1": set(),
+    "pypa/cibuildwheel@v3.2.1": {"package-dir", "output-dir"},
+    "pypa/gh-action-pypi-publish@v1.13.0": set(),
 }
 #: What may write, and what.
 WRITING = {
     ("asv", "comment"): {"pull-requests": "write"},
     ("history", "keep"): {"contents": "write"},
     ("history", "publish"): {"pages": "write", "id-token": "write"},
+    ("wheels", "publish"): {"id-token": "write"},
 }
 
 
@@ -111,8 +114,10 @@ def test_a_job_that_may_write_runs_none_of_our_code(job):
         assert not any("setup-python" in step.get("uses", "") for step in JOBS[job]["steps"])
 
 
-@pytest.mark.parametrize("job", [("asv", "measure"), ("history", "measure")], ids="-".join)
-def test_what_is_measured_finds_no_token(job):
+@pytest.mark.parametrize(
+    "job", [("asv", "measure"), ("history", "measure"), ("wheels", "sdist")], ids="-".join
+)
+def test_what_is_measured_or_built_finds_no_token(job):
     steps = JOBS[job]["steps"]
     checkout = next(step for step in steps if step.get("uses", "").startswith("actions/checkout"))
     assert checkout["with"]["persist-credentials"] is False
@@ -126,6 +131,49 @@ def test_what_a_job_needs_is_what_the_other_gives():
             assert job["needs"] == needed
             step = re.search(r"steps\.(\w+)\.outputs", other["outputs"][output])[1]
             assert step in [each.get("id") for each in other["steps"]]
+
+
+def test_only_a_tag_is_published_and_only_when_everything_was_built():
+    publish = JOBS["wheels", "publish"]
+    assert publish["if"] == "github.event_name == 'push' && github.ref_type == 'tag'"
+    assert read(ROOT / ".github" / "workflows" / "wheels.yml")[True]["push"] == {"tags": ["v*"]}
+    assert {*publish["needs"], "publish"} == {job for name, job in JOBS if name == "wheels"}
+    # Where people say who may let it happen.
+    assert publish["environment"]
+
+
+def test_a_job_with_an_identity_is_in_an_environment():
+    for job in JOBS.values():
+        if "id-token" in job.get("permissions", {}):
+            assert job["environment"]
+
+
+def test_what_is_published_is_all_that_was_built():
+    def uses(job, action):
+        return [
+            each["with"]
+            for each in JOBS["wheels", job]["steps"]
+            if each.get("uses", "").startswith(action)
+        ]
+
+    (taken,) = uses("publish", "actions/download-artifact")
+    assert taken["merge-multiple"] is True
+    (sdist,) = uses("sdist", "actions/upload-artifact")
+    (wheels,) = uses("wheels", "actions/upload-artifact")
+    for given in (sdist, wheels):
+        assert fnmatch(given["name"], taken["pattern"])
+        assert given["if-no-files-found"] == "error"
+    assert sdist["name"] != wheels["name"]
+    assert "matrix.os" in wheels["name"]  # or one would take another's place
+    # The wheels are made of the very sdist that is published.
+    assert uses("wheels", "actions/download-artifact")[0]["name"] == sdist["name"]
+    assert not uses("wheels", "actions/checkout")
+
+
+def test_the_version_of_an_sdist_comes_from_tags_that_are_there():
+    checkout = JOBS["wheels", "sdist"]["steps"][0]
+    assert checkout["uses"].startswith("actions/checkout")
+    assert checkout["with"]["fetch-depth"] == 0
 
 
 # The steps themselves, where their tools are: git, GNU's cp and xargs.
@@ -278,6 +326,25 @@ def test_the_verdict_is_in_the_table_and_ends_the_job(tmp_path, status):
 
 
 @gnu
+@pytest.mark.parametrize(("built", "status"), [("0.3.0", 0), ("0.3.0.dev2+g1234", 1)])
+def test_a_tag_whose_version_is_another_is_not_published(tmp_path, built, status):
+    write(tmp_path, {f"dist/array_backends-{built}.tar.gz": ""})
+    tag = step(("wheels", "sdist"), "A tag's version is its name")
+    said = bash(tag, tmp_path, status=status, GITHUB_REF_NAME="v0.3.0")
+    assert (built in said) == (status == 1)
+
+
+@gnu
+def test_wheels_are_made_of_what_is_in_the_sdist(tmp_path):
+    write(tmp_path, {"array_backends-0.3.0/pyproject.toml": "x", "dist/README": ""})
+    bash(
+        "tar -czf dist/array_backends-0.3.0.tar.gz array_backends-0.3.0 && rm dist/README", tmp_path
+    )
+    bash(step(("wheels", "wheels"), "Unpack"), tmp_path)
+    assert (tmp_path / "package" / "pyproject.toml").read_text() == "x"
+
+
+@gnu
 def test_a_branch_that_does_not_build_is_said(tmp_path):
     script = "python() { return 1; }; git() { echo 1234abcd; }\n"
     bash(script + step(("asv", "measure"), "Build this branch"), tmp_path, status=1)
@@ -317,6 +384,7 @@ def test_ci_needs_a_browser_where_there_is_one(tmp_path, there, user, installs, 
         "id": f"echo {user}",
         "make": 'echo "make $*"',
         "apt-get": f"touch {tmp_path}/browser" if installs else "exit 100",
+        "gcc": "",
     }
     for name, script in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -325,9 +393,21 @@ def test_ci_needs_a_browser_where_there_is_one(tmp_path, there, user, installs, 
         (tmp_path / "browser").touch()
     path = f"{tmp_path}:{os.environ['PATH']}"
     out = bash("unset PYTHON; .ci/run", ROOT, PATH=path).splitlines()
-    assert [said in line for line in out[:-3]] == [True] * bool(said)
-    assert out[-3:] == [
+    made = [
         "make lint",
-        f"make test ARGS={'--require browser' if required else ''}",
+        f"make test REQUIRE={'browser' if required else ''}",
         "make test-peers",
+        "make test-clusters",
+        "make wheel",
+        "make docs",
     ]
+    assert [said in line for line in out[: -len(made)]] == [True] * bool(said)
+    assert out[-len(made) :] == made
+
+
+def test_coverage_runs_the_same_tests_as_where_nothing_is_counted():
+    recipe = re.search(r"^coverage:.*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1]
+    assert "$(MAKE) test test-peers test-clusters COVER=1" in recipe
+    for target in ("test", "test-peers", "test-clusters"):
+        run = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1]
+        assert "$(PYTEST) " in run

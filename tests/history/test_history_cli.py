@@ -196,3 +196,10 @@ def test_export_to_a_file():
     assert done.exit_code == 2
     assert "there is no format 'yaml'" in done.stderr
     assert "give --machine" in run("export", *form).stderr
+
+
+def test_only_what_this_machine_measured_is_measured_again():
+    done = run("check", "--against", commit_hash(1), "--again", "--machine", "model 1")
+    assert done.exit_code == 2
+    assert "--again measures on this machine" in done.stderr
+    assert run("check", "--against", commit_hash(1), "--again").exit_code == 2
