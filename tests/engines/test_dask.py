@@ -51,8 +51,6 @@ if MISSING is None:
         def make_backend(cls):
             return DaskBackend(2, "local")
 
-    # Hypothesis takes what Dask's thread draws meanwhile for a part of its strategies.
-    @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
     class TestDaskCuttingEverything(BackendConformance):
         @classmethod
         def pytest_generate_tests(cls, metafunc):
@@ -80,6 +78,10 @@ def small_cluster(**options):
         ) as made,
     ):
         yield made
+        # Else they look for the scheduler for seconds after it has gone, in a thread of their own.
+        for client in list(distributed.Client._instances):
+            if client.scheduler is not None and client.scheduler.address == made.scheduler_address:
+                client.close()
 
 
 @pytest.fixture(scope="module")
@@ -533,6 +535,18 @@ def test_processes_started_here_keep_freed_memory_for_the_next_array():
 
 
 @needs_dask
+def test_a_process_started_here_may_die_again_when_dask_looks_for_it():
+    def setting():
+        return dask.config.get("distributed.deploy.lost-worker-timeout")
+
+    before = setting()
+    with DaskBackend(1, "local") as backend:
+        backend.client()
+        assert setting() == "1 day"
+    assert setting() == before
+
+
+@needs_dask
 def test_the_same_scheduler_has_one_backend(cluster):
     address = cluster.scheduler_address
     first = backends.get("dask", 2, scheduler=address)
@@ -592,6 +606,32 @@ def test_the_bench_tells_what_the_way_there_and_back_costs(engine):
     assert {("dask", way) for way in ("call", "in", "resident", "back")} <= found.timed.keys()
     resident = found.timed["dask", "resident"]()
     assert np.array_equal(engine.to_numpy(resident), np.add(*arrays))
+
+
+@pytest.mark.parametrize(("times", "error"), [(3, OSError), (4, OSError), (1, TimeoutError)])
+def test_what_cannot_be_sent_is_sent_again_after_pauses(times, error):
+    from backends.engines import dask_pieces
+
+    class Unreachable:
+        """A client whose workers do not answer some times."""
+
+        scheduler = type("scheduler", (), {"address": "tcp://there"})
+        calls = 0
+
+        def scatter(self, data, **options):
+            self.calls += 1
+            if self.calls <= times:
+                raise error("nobody")
+            return data
+
+    client = Unreachable()
+    if times == 3:
+        assert dask_pieces.scatter(client, "data", pauses=(0.0,) * 3) == "data"
+    else:
+        told = "has no workers any more" if error is TimeoutError else "cannot be reached"
+        with pytest.raises(WorkerDiedError, match=told):
+            dask_pieces.scatter(client, "data", pauses=(0.0,) * 3)
+        assert client.calls == times
 
 
 @pytest.mark.parametrize("lost", [None, OSError, RuntimeError])

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import process
 from typing import Any
 
@@ -25,6 +25,9 @@ FIRST_WORKER = 30
 #: next operation is then made of fresh pages (`MALLOC_TRIM_THRESHOLD_=65536 python
 #: examples/pulsar_survey.py --beams 24` shows it). None: workers that are started here do not.
 TRIM = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
+#: A worker that died is started again at once. Dask looks 15 seconds later whether it is there and
+#: ends it for good if not: one that died a second time in that moment is never seen again.
+LASTING = {"distributed.deploy.lost-worker-timeout": "1 day"}
 
 
 class Cluster:
@@ -46,6 +49,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._client: Any = None
         self._begun: Any = None
+        self._settings = ExitStack()
 
     def find(self) -> Any:
         """Give the client of a cluster that is there, or None where one is to be begun.
@@ -78,6 +82,7 @@ class Cluster:
             client.close()
         if begun is not None:
             begun.close()
+            self._settings.close()
 
     def end_tasks(self) -> None:
         """End the processes that were begun, in the middle of what they do."""
@@ -124,13 +129,19 @@ class Cluster:
             )
         distributed = load("distributed")
         try:
-            with environment_kept(), load("dask").config.set(TRIM):
+            with (
+                environment_kept(),
+                load("dask").config.set(TRIM),
+                ExitStack() as settings,
+            ):
+                settings.enter_context(load("dask").config.set(LASTING))
                 self._begun = distributed.LocalCluster(
                     n_workers=n_jobs,
                     threads_per_worker=1,
                     dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,  # that data went with a worker is made good
                 )
+                self._settings = settings.pop_all()
         except Exception as error:  # whatever a process meets that cannot start another
             raise BackendUnavailableError(
                 f"backend 'dask': {n_jobs} worker processes could not be started "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ __all__ = ["ATTEMPTS", "LARGE", "OnWorkers", "Pieces", "scatter", "told"]
 ATTEMPTS = 4
 #: Bytes from which an argument goes to the workers once, and not along with each call.
 LARGE = 2**16
+#: Seconds before each new attempt to reach a worker.
+PAUSES = (0.1, 0.3, 1.0)
 
 
 class Pieces:
@@ -89,7 +92,7 @@ class OnWorkers(Held):
         self._pieces = []
 
 
-def scatter(client: Any, data: Any, *, again: bool = True) -> Any:
+def scatter(client: Any, data: Any, *, pauses: Sequence[float] = PAUSES) -> Any:
     """Put data on the workers, new ones where the old ones have died.
 
     Raises
@@ -105,8 +108,9 @@ def scatter(client: Any, data: Any, *, again: bool = True) -> Any:
             f"none within {FIRST_WORKER} seconds: start one with `dask worker`"
         ) from error
     except OSError as error:
-        if again:  # the worker that it was for has died, as Dask knows by now
-            return scatter(client, data, again=False)
+        if pauses:  # the worker that it was for has died, as the scheduler may not know yet
+            time.sleep(pauses[0])
+            return scatter(client, data, pauses=pauses[1:])
         raise WorkerDiedError(
             f"dask: workers cannot be reached from here to be sent anything ({error}): they end "
             "time after time, or a firewall is between"
