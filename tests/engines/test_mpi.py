@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import backends
 from backends import BackendUnavailableError, WorkerDiedError, registry
 from backends.backend import Backend
-from backends.engines import own_ranks, ranks
+from backends.engines import own_ranks, parcels, ranks
 from backends.engines.mpi import MpiBackend, _Piece
 from backends.kernel import REGISTERED
 from backends.testing import BackendConformance
@@ -516,13 +516,13 @@ def test_under_mpiexec_ctrl_c_ends_all(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         textwrap.dedent("""\
-        import time
+        import os, time
         import joblib
         import backends
 
         def job(i):
             if i > 3:
-                print("ready", flush=True)
+                os.write(1, b"ready\\n")  # in one piece, whatever the other worker writes
                 time.sleep(600)
 
         with backends.get("mpi").jobs() as given:
@@ -550,6 +550,20 @@ def test_under_mpiexec_ctrl_c_ends_all(tmp_path):
             assert not psutil.wait_procs(everyone, timeout=20)[1]
         finally:
             running.kill()
+
+
+def test_a_rank_that_was_interrupted_refuses_what_was_sent_before(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ranks._Me, "interrupted", -1)
+    call = parcels.pack((abs, (-2,)))
+    assert parcels.unpack(ranks._answer(call, 0)) == (True, 2)
+    for parts in (parcels.pack((interrupted, ())), call):
+        good, error = parcels.unpack(ranks._answer(parts, 0))
+        assert not good
+        assert isinstance(error, KeyboardInterrupt)
+    assert parcels.unpack(ranks._answer(call, 1)) == (True, 2)
 
 
 INTERRUPTED = """

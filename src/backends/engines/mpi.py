@@ -206,6 +206,8 @@ class MpiBackend(ChunkedBackend):
             own = self._own
         if own is not None:
             own.kill()
+        elif ranks.world_size() > 1:
+            ranks.world().kill()
 
     def close(self) -> None:
         """End ranks of this program's own."""

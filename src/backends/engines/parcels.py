@@ -46,8 +46,8 @@ def unpack(parts: Parts) -> Any:
     return pickle.loads(parts[0].data, buffers=parts[1:])
 
 
-def perform(parts: Parts) -> Parts:
-    """Make a packed call, and pack what it returns or raises.
+def perform(parts: Parts, *but: type[BaseException]) -> Parts:
+    """Make a packed call, and pack what it returns or raises, but for these exceptions.
 
     Examples
     --------
@@ -57,6 +57,8 @@ def perform(parts: Parts) -> Parts:
     try:
         function, args = unpack(parts)
         return pack((True, function(*args)))
+    except but:
+        raise
     except BaseException as error:  # Whatever is raised must reach the caller, and end nothing.
         return pack((False, _that_travels(error)))
 

@@ -106,6 +106,7 @@ class WorldRanks(Ranks):
         from mpi4py.futures import MPIPoolExecutor
 
         super().__init__(size)
+        self._interrupts = 0
         # Functions travel by value: workers need not import the program, but modules beside it.
         self._executor = MPIPoolExecutor(
             use_pkl5=True,
@@ -117,7 +118,7 @@ class WorldRanks(Ranks):
 
     def send(self, call: Parts) -> Future[Parts]:
         """Have a worker make a packed call; see :meth:`Ranks.send`."""
-        future: Future[Parts] = self._executor.submit(perform, call)
+        future: Future[Parts] = self._executor.submit(_answer, call, self._interrupts)
         return future
 
     def alive(self) -> bool:
@@ -125,7 +126,12 @@ class WorldRanks(Ranks):
         return True
 
     def kill(self) -> None:
-        """Leave them alone: they would take this program with them."""
+        """Leave them alone, which would take this program with them, and have them forget Ctrl-C.
+
+        A terminal interrupts them as well. One of them then refuses calls that were sent before
+        this: what waits may be with it sooner than this program can take it back.
+        """
+        self._interrupts += 1
 
     def close(self) -> None:
         """Leave them alone: they end with the program."""
@@ -178,6 +184,8 @@ class _Me:
     """What this process is."""
 
     is_worker = False
+    #: How often the program had been interrupted when a call was, here.
+    interrupted = -1
 
 
 def is_worker() -> bool:
@@ -202,6 +210,16 @@ def begin() -> None:
         os.environ.setdefault(variable, threads)
     # The libraries that are loaded have read the environment already.
     threadpool_limits(int(threads) if threads.isdecimal() else int(share))
+
+
+def _answer(call: Parts, interrupts: int) -> Parts:
+    """Make a packed call, unless one was interrupted here that was sent between the same two."""
+    if _Me.interrupted < interrupts:
+        try:
+            return perform(call, KeyboardInterrupt)
+        except KeyboardInterrupt:
+            _Me.interrupted = interrupts
+    return pack((False, KeyboardInterrupt()))
 
 
 def _together(function: Callable[..., Any], *args: Any) -> Any:
