@@ -10,7 +10,7 @@ SOURCES := $(wildcard src/backends/*.py src/backends/*/*.py src/backends/*/stati
 # The optional backends that a machine without a GPU can have; MKL's wheels are for x86-64.
 COMMA := ,
 PEERS := torch,jax,numexpr,numba$(if $(filter x86_64 AMD64,$(shell uname -m)),$(if $(filter Darwin,$(shell uname -s)),,$(COMMA)mkl))
-# The backends whose workers are a cluster's.
+# The backends whose workers are a cluster's; Ray, which is large, where it is asked for.
 CLUSTERS := dask mpi
 SPACE := $(subst ,, )
 # The CUDA that the driver knows: 12 or 13. Empty without a GPU.
@@ -52,7 +52,7 @@ peers: $(VENV)/peers ## install the libraries that the optional backends call, f
 test-peers: $(VENV)/peers ## test the optional backends, all that run without a GPU
 	$(PYTEST) tests/engines/test_peers.py --require $(PEERS) $(ARGS)
 
-test-clusters: $(VENV)/clusters ## test backends dask and mpi with worker processes of their own
+test-clusters: $(VENV)/clusters ## test backends dask and mpi with worker processes of their own (and ray: CLUSTERS=ray)
 	$(PYTEST) $(CLUSTERS:%=tests/engines/test_%.py) tests/jobs/test_map_on_clusters.py \
 	    --require $(subst $(SPACE),$(COMMA),$(CLUSTERS)) $(ARGS)
 
@@ -73,7 +73,7 @@ test-sanitized: $(VENV)/installed ## test the C code under AddressSanitizer and 
 
 coverage: $(VENV)/installed ## run all tests, and show what of src/backends they do not reach (gcc, Linux)
 	@rm -rf build/coverage
-	$(MAKE) test test-peers test-clusters COVER=1
+	$(MAKE) test test-peers test-clusters CLUSTERS="dask mpi ray" COVER=1
 	$(MAKE) coverage-c
 	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
@@ -145,7 +145,7 @@ $(VENV)/mutants: $(VENV)/installed
 	@touch $@
 
 $(VENV)/clusters: $(VENV)/installed
-	@echo "installing Dask and MPI into $(VENV) (a minute, once)"
+	@echo "installing $(CLUSTERS) into $(VENV) (a minute, once)"
 	@$(BIN)/python -m pip install --quiet --no-build-isolation ".[$(subst $(SPACE),$(COMMA),$(CLUSTERS))]"
 	@touch $@
 

@@ -356,3 +356,8 @@ def test_out_is_accepted_exactly_where_numpy_accepts_it(shapes, dtype):
         bound = arguments.bind(backends.add, arrays, out)
         assert bound.loop == shape
         assert bound.outs == (out,)
+
+
+def test_an_error_of_another_kind_stays_as_it_is():
+    error = KeyError("x")
+    assert arguments._again(error, "said better") is error

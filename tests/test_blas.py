@@ -376,3 +376,19 @@ assert library.get() == 3
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_forked_child_has_no_wishes_and_no_held_lock(run_python):
     run_python(FORK)
+
+
+def test_without_a_library_nothing_is_governed(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(blas, "library", lambda: None)
+        assert blas.permitted(3) == 3
+        assert blas.set_outside(5) == 5
+        with blas.limited(1):
+            pass
+
+
+def test_a_library_that_no_road_leads_to_has_no_direct_one():
+    class Other:
+        dynlib = object()
+
+    assert blas._direct(Other()) is None

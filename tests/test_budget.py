@@ -693,3 +693,13 @@ def test_a_child_that_was_forked_inside_a_call_gives_nothing_back():
     if not child:
         os._exit(budget.counter().taken() != 0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_without_the_extension_the_count_is_pythons(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(budget, "import_module", missing)
+    own = budget.counter.__wrapped__()
+    assert own is budget._own
+    assert own.take(1) == (0, 0)

@@ -575,3 +575,12 @@ def test_the_list_shows_reasons_to_the_letter_and_the_device(monkeypatch):
     assert 'torch    no: absent: pip install "array-backends[torch]"' in text
     assert "device 'cpu' (from config_context)" in text
     assert "note: backend 'torch' cannot run here" in text
+
+
+def test_a_bench_of_nothing_or_of_who_is_not_there_is_refused(run_command):
+    done = run_command("bench", "gammaln", "--dtype", "complex128")
+    assert done.returncode == 2
+    assert "there is nothing to measure: " in done.stderr
+    done = run_command("bench", "sin", "--backend", "cupy")
+    assert done.returncode == 2
+    assert "backend 'cupy' cannot run here" in done.stderr

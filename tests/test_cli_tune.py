@@ -249,3 +249,49 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(
     assert done.returncode == 2
     assert "profiles cannot be written to /dev/null/profiles" in done.stderr
     assert "XDG_DATA_HOME" in done.stderr
+
+
+def test_fewer_threads_than_cores_are_refused(here, monkeypatch):
+    monkeypatch.setattr("backends.cli.tune.count_jobs", lambda n_jobs: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    done = here("tune", "--kernel", "sin", "--time", "1")
+    assert done.returncode == 2
+    assert "OMP_NUM_THREADS=2 lets the engines use 2 of the 4 cores" in done.stderr
+
+
+def test_of_many_unclear_curves_some_are_named(here, monkeypatch):
+    quick(monkeypatch, unclear="there was no time")
+    kernels_ = [word for name in ("sin", "cos", "tan", "exp") for word in ("--kernel", name)]
+    done = here("tune", *kernels_, "--time", "100")
+    assert done.returncode == 0
+    assert "more\n" in done.stdout
+
+
+def checks(monkeypatch, *found):
+    """Let a check find this; an exception is raised."""
+
+    def measure(cases, *, seconds):
+        for each in found:
+            if isinstance(each, type):
+                raise each
+            yield each
+
+    monkeypatch.setattr("backends.cli.check.check.measure", measure)
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "words"),
+    [
+        (["sin at 100: ZeroDivisionError"], 2, "is too little to measure one point"),
+        ([KeyboardInterrupt], 130, ""),
+        ([], 2, "--time 1 is too little to measure one point"),
+    ],
+)
+def test_a_check_that_finds_nothing_says_why(here, monkeypatch, found, status, words):
+    quick(monkeypatch)
+    assert here("tune", "--kernel", "sin").returncode == 0
+    checks(monkeypatch, *found)
+    done = here("tune", "--check", "--time", "1")
+    assert done.returncode == status
+    assert words in done.stderr
+    assert all(each in done.stderr for each in found if isinstance(each, str))

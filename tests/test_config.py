@@ -5,6 +5,7 @@ import contextvars
 import textwrap
 import threading
 import tomllib
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -554,3 +555,12 @@ def test_what_is_no_scheduler_is_refused(scheduler):
     refusal = pytest.raises(ConfigError, match='set_config: scheduler must be "local", or an addr')
     with refusal:
         set_config(scheduler=scheduler)
+
+
+def test_choose_says_what_python_warned_of(capsys):
+    from backends.cli.common import notes
+
+    with notes():
+        warnings.warn("said once", stacklevel=1)
+        warnings.warn("said once", stacklevel=1)
+    assert capsys.readouterr().err == "note: said once\n"

@@ -126,3 +126,17 @@ def test_the_command_refuses_with_a_remedy(arguments, says):
     done = CliRunner().invoke(app, ["explain", *arguments])
     assert done.exit_code == 2
     assert says in done.output
+
+
+def test_the_scheduler_is_told_with_its_source():
+    with backends.config_context(scheduler="local"):
+        found = backends.explain("sin", np.ones(3), backend="numpy")
+        assert found.settings["scheduler"].value == "local"
+    assert repr(found) == str(found)
+
+
+def test_the_list_tells_what_was_chosen(run_command):
+    with backends.config_context(scheduler="local", mode="fast"):
+        text = run_command("list").stdout
+    assert "mode 'fast'" in text
+    assert "scheduler 'local'" in text

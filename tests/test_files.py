@@ -26,3 +26,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     assert caught.value.filename == str(tmp_path / "missing")
     files.try_folder(tmp_path)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_other_systems_have_the_folder_of_their_own(monkeypatch):
+    monkeypatch.setattr(files.sys, "platform", "plan9")
+    expected = Path(platformdirs.user_data_dir("array-backends", appauthor=False)) / "profiles"
+    assert Path(data_folder("profiles")) == expected

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import pickle
 import sys
 
@@ -423,3 +424,10 @@ def test_probe_warns_of_nothing_though_a_number_is_computed_with():
 def test_unknown_argument_is_refused():
     with pytest.raises(TypeError, match="axis"):
         backends.sin([1.0], axis=0)
+
+
+def test_signature_has_what_every_kernel_takes():
+    assert str(inspect.signature(backends.solve)).startswith("(a: ")
+    assert list(inspect.signature(backends.solve).parameters) == [
+        *("a", "b", "out", "backend", "n_jobs")
+    ]

@@ -194,3 +194,8 @@ def test_a_disk_that_is_full_leaves_the_old_profile(monkeypatch):
     with pytest.raises(OSError, match="No space"):
         profile.write("2026-01-03", {}, [])
     assert profile.read(old.path) == old
+
+
+def test_a_profile_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(profile.ProfileError, match=r"gone\.toml: No such file"):
+        profile.read(tmp_path / "gone.toml")

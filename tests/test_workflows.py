@@ -407,7 +407,7 @@ def test_ci_needs_a_browser_where_there_is_one(tmp_path, there, user, installs, 
 
 def test_coverage_runs_the_same_tests_as_where_nothing_is_counted():
     recipe = re.search(r"^coverage:.*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1]
-    assert "$(MAKE) test test-peers test-clusters COVER=1" in recipe
+    assert re.search(r"\$\(MAKE\) test test-peers test-clusters .*COVER=1", recipe)
     for target in ("test", "test-peers", "test-clusters"):
         run = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.M)[1]
         assert "$(PYTEST) " in run

@@ -157,14 +157,14 @@ class limited:  # noqa: N801 - used like a function
         self._thread = threading.get_ident()
         try:
             acquire(self._threads, self)
-        except BaseException:  # Ctrl-C may come in the middle of it
+        except BaseException:  # Ctrl-C may come in the middle of it # uncounted: tracer
             release(self)
             raise
 
     def __exit__(self, *error: object) -> None:
         try:
             release(self)
-        except BaseException:  # and in the middle of this
+        except BaseException:  # and in the middle of this # uncounted: tracer
             release(self)
             raise
 
@@ -250,7 +250,7 @@ def _forget_interrupted(governed: Library) -> None:
         del _wishes[wish]
 
 
-def _after_fork() -> None:
+def _after_fork() -> None:  # uncounted: fork
     # Another thread may have held the lock or a wish when the process forked; here it is gone.
     global _lock
     if _wishes and (governed := library()) is not None:

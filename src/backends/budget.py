@@ -121,7 +121,7 @@ class Share:
         if self._counts:
             try:
                 _uncount()
-            except BaseException:  # and in the middle of this
+            except BaseException:  # and in the middle of this # uncounted: tracer
                 _uncount()
                 raise
 

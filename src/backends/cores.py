@@ -47,7 +47,7 @@ def usable() -> int:
     """
     seen = os.cpu_count() or 1
     if sys.platform == "win32":
-        seen = min(seen, MOST_ON_WINDOWS)
+        seen = min(seen, MOST_ON_WINDOWS)  # uncounted: Windows
     text = os.environ.get(VARIABLE, str(seen))
     try:
         wanted = int(text)
@@ -62,11 +62,11 @@ def _bound_to(seen: int) -> int:
     """Count the cores that the system lets this process run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # uncounted: Windows
         import psutil  # here: nobody else needs it so early
 
         return len(psutil.Process().cpu_affinity() or ()) or seen
-    return seen
+    return seen  # uncounted: macOS
 
 
 def _granted(seen: int) -> int:

@@ -105,7 +105,7 @@ def _cpu() -> str:
     for key, value in cpuinfo().items():
         if key in ("model name", "Model", "Hardware", "cpu") and value:
             return " ".join(value.split())
-    if platform.system() == "Darwin":
+    if platform.system() == "Darwin":  # uncounted: macOS
         asked = subprocess.run(
             ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
             capture_output=True,

@@ -110,7 +110,7 @@ def _read(path: str) -> str:
 def _process_limits() -> list[int]:
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:  # uncounted: Windows
         return []
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     limits = [resource.getrlimit(kind)[0] for kind in kinds]

@@ -19,15 +19,15 @@ def keep_to(threads: int) -> None:
 
     for variable in ParallelBackendBase.MAX_NUM_THREADS_VARS:  # for those that are loaded later
         said = os.environ.get(variable, "")
-        if not said.isdecimal() or not 0 < int(said) <= threads:
+        if not said.isdecimal() or not 0 < int(said) <= threads:  # uncounted: worker
             os.environ[variable] = str(threads)
     for library in ThreadpoolController().lib_controllers:
-        if library.num_threads > threads:
+        if library.num_threads > threads:  # uncounted: worker
             library.set_num_threads(threads)
 
 
 @cache
-def leave_ctrl_c_to_parent() -> None:
+def leave_ctrl_c_to_parent() -> None:  # uncounted: worker
     """Do nothing at Ctrl-C, which a terminal sends to all processes: the parent ends this one."""
     if threading.current_thread() is threading.main_thread():  # no other may say so
         # A function: what is ignored would be ignored by programs that are started here, too.
@@ -35,7 +35,7 @@ def leave_ctrl_c_to_parent() -> None:
 
 
 @cache
-def end_with(parent: int) -> None:
+def end_with(parent: int) -> None:  # uncounted: worker
     """End this process when `parent`, which started it, has gone.
 
     loky's workers notice that their parent was killed when they next want work; one in the middle
@@ -45,7 +45,7 @@ def end_with(parent: int) -> None:
         threading.Thread(target=_wait_for_end, args=(parent,), daemon=True).start()
 
 
-def _wait_for_end(parent: int) -> None:
+def _wait_for_end(parent: int) -> None:  # uncounted: worker
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -612,3 +612,63 @@ def test_flags_of_a_conversion_end_in_the_loop_of_scipy():
         with backends.install(n_jobs=2, threshold=1):
             for _ in range(50):
                 scipy.special.betaln(x, -1.5)
+
+
+def test_what_is_installed_says_so():
+    assert repr(backends.install("fast", n_jobs=2)).startswith("<installed: mode 'fast', n_jobs 2;")
+    assert "n_jobs as configured" in repr(backends.install())
+
+
+def test_without_the_engine_nothing_is_installed_and_the_reason_told(monkeypatch):
+    monkeypatch.setattr("backends.engines.extension.load", lambda: "built without a C compiler")
+    with pytest.raises(BackendUnavailableError, match="installed: built without a C compiler"):
+        backends.install()
+
+
+def test_within_an_installation_nothing_is_changed(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(accelerate, "_busy", True)
+        with pytest.raises(BackendUnavailableError, match="an installation is under way"):
+            backends.install()
+    assert accelerate.installed() is None
+
+
+def test_an_installation_that_fails_leaves_nothing(monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("in the middle")
+
+    before = states()
+    with monkeypatch.context() as patch:
+        patch.setattr(accelerate, "_replace", fail)
+        with pytest.raises(ZeroDivisionError):
+            backends.install()
+    assert states() == before
+
+
+def test_without_the_global_lock_other_threads_must_not_run(monkeypatch):
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+        with pytest.raises(BackendUnavailableError, match="has no global lock, and other threads"):
+            backends.install()
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_memory_that_another_handler_has_is_said(monkeypatch):
+    monkeypatch.setattr(accelerate.memory, "install", lambda: "another handler has it")
+    with pytest.warns(UserWarning, match="memory is not kept: another handler has it"):
+        backends.install()
+
+
+def test_what_is_refused_at_an_import_is_said_and_the_program_goes_on():
+    def refuse(settings):
+        raise ufuncs.RefusedError("its loops are another's")
+
+    accelerate._late("scipy.special", refuse)  # nothing is installed any more
+    backends.install()
+    with pytest.warns(UserWarning, match="special is as it was: its loops are another's"):
+        accelerate._late("scipy.special", refuse)

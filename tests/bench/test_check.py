@@ -124,3 +124,15 @@ def test_a_bad_choice_is_found(tuned, monkeypatch):
 
 def test_no_time_measures_nothing(tuned):
     assert list(check.measure([Case(SIN, 50, "exact")], seconds=0)) == []
+
+
+def test_a_point_that_fails_is_said_and_the_others_go_on(monkeypatch):
+    def fail(case, seconds, used):
+        if case.size == 100:
+            raise ZeroDivisionError("here")
+        return checked()
+
+    monkeypatch.setattr(check, "_measure", fail)
+    cases = [Case(SIN, size, "exact") for size in (100, 200)]
+    found = list(check.measure(cases, seconds=60.0))
+    assert found == ["sin at 100: ZeroDivisionError: here", checked()]

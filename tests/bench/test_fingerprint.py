@@ -14,6 +14,7 @@ import pytest
 from asv.machine import Machine, MachineCollection
 from asv.results import Results
 
+import backends
 from backends import machine
 from backends.bench import fingerprint, processor
 from backends.bench.fingerprint import FIELDS, UNMEASURED
@@ -283,3 +284,11 @@ def test_a_driver_that_hangs_is_no_gpu(monkeypatch):
 
 def test_the_file_is_where_asv_looks():
     assert os.fspath(fingerprint.asv_file()) == MachineCollection.get_machine_file_path()
+
+
+def test_without_the_engine_there_is_no_openmp(monkeypatch):
+    def refuse(name):
+        raise backends.BackendUnavailableError(name)
+
+    monkeypatch.setattr(fingerprint.registry, "get", refuse)
+    assert fingerprint._openmp() == "none"

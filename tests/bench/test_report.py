@@ -674,3 +674,12 @@ def test_without_other_ways_there_is_no_word_of_them():
     words = in_words(shown(TYPICAL))
     assert "out=" not in words
     assert "cold" not in words
+
+
+def test_more_errors_than_fit_go_on_below():
+    from backends.bench import costs
+
+    names = [f"backend{i}" for i in range(9)]
+    parts = costs._parts(names, 40)
+    assert len(parts) > 1
+    assert [name for part in parts for name in part] == names

@@ -517,3 +517,55 @@ def test_what_runs_on_a_gpu_is_not_held_against_the_cores(monkeypatch, device, p
         row = measure(SIN, [Card()], seconds=0.0, ceilings=bounded(FAST))
     assert (result_of(row, "plugin").ceiling is not None) is placed
     assert result_of(row, "numpy").ceiling is not None
+
+
+def test_without_the_baseline_a_row_says_why():
+    @elementwise(domain=(0.0, 1.0), flops=1)
+    def broken(x, /, *, out=None):
+        """Fail."""
+        raise ZeroDivisionError("for want of a value")
+
+    case = Case(broken, "elements", 10, "float64")
+    row = measure(case, [Serial()], seconds=0.0)
+    assert [each.status for each in row.results] == ["failed"]
+    assert "for want of a value" in row.results[0].reason
+
+
+def test_a_matrix_that_does_not_divide_is_not_timed():
+    from backends.bench import calls
+
+    class Never(Backend):
+        name = "never"
+
+        def run(self, kernel, *arrays, out=None):
+            raise AssertionError("not asked to")
+
+        def divides(self, kernel, *arrays):
+            return False
+
+    for kernel, size, why in (("svd", 8, "does not divide"), ("sin", 10, "too little work")):
+        found = kernels.find(kernel)
+        case = Case(found, next(iter(found.cases)), size, "float64")
+        arrays = found.inputs(case.case, size, "float64")
+        assert why in calls._reason_not_to_time(Never(2), case, arrays).reason
+
+
+def test_caches_that_cannot_be_read_count_once(monkeypatch):
+    def refuse(self, *_):
+        raise PermissionError(self)
+
+    monkeypatch.setattr(ceilings.Path, "read_text", refuse)
+    assert ceilings.largest_cache() == (ceilings.cache_bytes(3) or ceilings.THIRD)
+
+
+def test_caches_of_other_systems_are_asked_of_sysconf(monkeypatch):
+    from backends import caches
+
+    def refuse(*_):
+        raise OSError
+
+    monkeypatch.setattr(caches, "_read", refuse)
+    monkeypatch.setattr(caches.os, "sysconf", lambda name: {"SC_LEVEL1_DCACHE_SIZE": 7}[name])
+    assert caches.cache_bytes.__wrapped__(1) == 7
+    monkeypatch.setattr(caches.os, "sysconf", refuse)
+    assert caches.cache_bytes.__wrapped__(2) == 0

@@ -408,3 +408,27 @@ def test_what_is_written_is_read_again(world):
     for point in points:
         first = point.candidates[0]
         assert (first.backend, first.speedup) == ("numpy", 1.0)
+
+
+def test_backends_that_cannot_start_or_fail_are_noted(monkeypatch):
+    def get(name, n_jobs, *, mode):
+        if name == "joblib":
+            raise backends.BackendUnavailableError("no processes here")
+        raise ZeroDivisionError("a plug-in's own")
+
+    monkeypatch.setattr(registry, "available", lambda: ["numpy", "threads", "joblib"])
+    monkeypatch.setattr(registry, "get", get)
+    found, notes = curves.roster(backends.sin, (np.ones(3),))
+    assert [c for c in found if c != BASELINE] == []
+    assert notes == ["backend 'threads': ZeroDivisionError: a plug-in's own", "no processes here"]
+
+
+def test_a_call_that_fails_is_left_out_but_for_the_baselines():
+    def fail():
+        raise ZeroDivisionError("no")
+
+    one = Candidate("threads", 2, ("exact",))
+    kept, notes = curves.promising({BASELINE: lambda: None, one: fail}, within=2.0)
+    assert (kept, notes) == ([], ["threads: ZeroDivisionError: no"])
+    with pytest.raises(ZeroDivisionError):
+        curves.promising({BASELINE: fail}, within=2.0)

@@ -179,3 +179,10 @@ def test_the_extra_that_fits_the_driver_is_named(cupy, monkeypatch):
     for driver, extra in ((12040, "cuda12"), (13000, "cuda13")):
         monkeypatch.setattr(engine, "_driver", lambda driver=driver: driver)
         assert f'pip install "array-backends[{extra}]"' in CupyBackend.unavailable()
+
+
+def test_arrays_of_numpys_and_empty_ones_need_no_way_back(cupy):
+    backend = CupyBackend()
+    x = np.arange(3.0)
+    assert backend.to_numpy(x) is x
+    assert backend.to_numpy(backend.asarray(np.empty((0, 2)))).shape == (0, 2)

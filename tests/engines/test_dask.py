@@ -70,6 +70,7 @@ if MISSING is None:
 def small_cluster(**options):
     with (
         clusters.environment_kept(),
+        dask.config.set(clusters.LASTING),  # workers are killed here time after time
         distributed.LocalCluster(
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",
@@ -666,3 +667,39 @@ def test_where_no_worker_comes_back_the_jobs_end(monkeypatch, lost):
     with pytest.raises(WorkerDiedError, match=told) as caught:
         future.result(timeout=60)
     assert isinstance(caught.value.__cause__, lost or type(None))
+
+
+@needs_dask
+def test_factors_stay_on_the_workers_together(engine):
+    a = np.random.default_rng(0).random((6, 6))
+    found = engine.run(backends.svd, engine.asarray(a))
+    assert isinstance(found.S, da.Array)
+    np.testing.assert_allclose(engine.to_numpy(found.S), np.linalg.svd(a).S)
+    assert engine.import_seconds >= 0
+
+
+@needs_dask
+def test_objects_are_not_put_on_the_workers_and_numpys_arrays_need_no_way_back(engine):
+    with pytest.raises(TypeError, match="dtype object is no array of numbers"):
+        engine.asarray(np.array([object()]))
+    x = np.ones(3)
+    assert engine.to_numpy(x) is x
+
+
+@needs_dask
+def test_processes_that_cannot_be_started_are_told(monkeypatch):
+    def refuse(**_):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(distributed, "LocalCluster", refuse)
+    with (
+        DaskBackend(1, "local") as engine,
+        pytest.raises(BackendUnavailableError, match="1 worker processes could not be started"),
+    ):
+        engine.client()
+
+
+@needs_dask
+def test_where_dasks_workers_were_never_imported_this_is_no_task(monkeypatch):
+    monkeypatch.delitem(sys.modules, "distributed.worker")
+    assert not clusters.in_task()

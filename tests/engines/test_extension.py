@@ -142,3 +142,90 @@ def test_what_is_raised_while_python_is_asked_within_a_loop_is_raised_after_it()
     finally:
         engine.connect(floating.special_errors_wanted)
     assert np.array_equal(ours(x), scipy.special.gammaln(x))
+
+
+def test_a_backend_says_what_it_is():
+    from backends.engines.openmp import OpenmpBackend
+    from backends.engines.threads import ThreadsBackend
+
+    assert repr(ThreadsBackend(1)) == "<backend threads, n_jobs=1>"
+    assert repr(OpenmpBackend(1, mode="fast")) == "<backend openmp, n_jobs=1, mode=fast>"
+
+
+def test_neither_team_nor_blas_is_told(monkeypatch):
+    from backends.engines import openmp
+
+    monkeypatch.setattr(openmp, "load", lambda: "built without a C compiler")
+    monkeypatch.setattr(openmp.blas, "library", lambda: None)
+    assert openmp.OpenmpBackend.unavailable() == (
+        "built without a C compiler; nor has this NumPy a BLAS whose threads can be set"
+    )
+    monkeypatch.undo()
+    engine_ = openmp.OpenmpBackend(1)
+    monkeypatch.setattr(openmp.blas, "library", lambda: None)
+    assert "no BLAS library whose threads" in engine_.supports(backends.matmul)
+
+
+def test_stacks_of_two_types_are_for_lapack():
+    a = np.broadcast_to(np.eye(3), (10, 3, 3))
+    b = np.ones((10, 3, 1), "float32")
+    found = backends.solve(a, b, backend="openmp", n_jobs=2)
+    assert found.dtype == np.float64
+    assert np.array_equal(found, np.linalg.solve(a, b))
+
+
+def test_bodies_that_are_no_single_ufunc_have_no_loop():
+    from backends.engines.tracing import ufunc_of
+
+    def kernel(body):
+        return backends.elementwise(domain=(0.1, 1.0), flops=1)(body)
+
+    def looks(x, /, *, out=None):
+        """Look at a value."""
+        return np.sin(x) if x[0] else x
+
+    def three(x, /, *, out=None):
+        """Call three."""
+        return np.sin(np.cos(np.exp(x)))
+
+    def reduces(x, /, *, out=None):
+        """Reduce."""
+        return np.add.reduce(x)
+
+    for body in (looks, three, reduces):
+        assert ufunc_of(kernel(body)) is None
+
+    def cascade(x, /, *, out=None):
+        """Call three."""
+        return np.exp(np.sin(np.cos(x)))
+
+    made = kernel(cascade)
+    with pytest.raises(ValueError, match="the body of cascade is no ufunc"):
+        make_ufunc(made, 2, "exact")
+
+
+def test_special_errors_are_not_wanted_where_scipy_is_not_imported(monkeypatch):
+    import sys
+
+    monkeypatch.delitem(sys.modules, "scipy.special")
+    assert not floating.special_errors_wanted()
+
+
+def test_memory_of_nothing_is_an_empty_array():
+    from backends.engines.lending import numpy_over
+
+    assert numpy_over(None, 0, (0, 3), np.dtype("float32")).shape == (0, 3)
+
+
+def test_a_blas_that_is_not_known_is_always_told_its_threads(monkeypatch):
+    from backends import backend
+
+    small = np.eye(2)
+    assert not backend._reaches_threads(backends.matmul, (small, small))
+    monkeypatch.setattr(backend, "_has_openblas", lambda: False)
+    assert backend._reaches_threads(backends.matmul, (small, small))
+
+
+def test_an_out_of_objects_is_refused_by_name():
+    with pytest.raises(TypeError, match="out"):
+        backends.sin(np.ones(3), out=np.empty(3, object), backend="numpy")

@@ -240,3 +240,17 @@ def test_an_out_of_another_library_is_refused_too():
     x = foreign_array("cupy", "ndarray")
     with pytest.raises(TypeError, match=r"sin: argument out is a cupy\.ndarray"):
         registry.get("threads", 1).run(backends.sin, np.ones(3), out=x)
+
+
+def test_threads_of_numba_have_no_name_before_they_are_chosen(monkeypatch):
+    from backends.engines import numba
+
+    class Fresh:
+        """numba in which nothing was compiled."""
+
+        @staticmethod
+        def threading_layer():
+            raise ValueError("Threading layer is not initialized.")
+
+    monkeypatch.setattr(numba, "load", lambda name: Fresh)
+    assert numba._layer() is None

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import backends
-from backends import BackendUnavailableError, WorkerDiedError, registry
+from backends import BackendUnavailableError, WorkerDiedError, ram, registry
 from backends.backend import Backend
 from backends.engines import own_ranks, parcels, ranks
 from backends.engines.mpi import MpiBackend, _Piece
@@ -654,3 +654,15 @@ def test_heat_that_is_computed_wrongly_says_so(tmp_path):
     )
     assert done.returncode == 1
     assert done.stdout.endswith(": NO\n")
+
+
+def test_an_mpiexec_that_has_gone_is_told(monkeypatch):
+    monkeypatch.setattr(own_ranks, "find_mpiexec", lambda: None)
+    with pytest.raises(BackendUnavailableError, match="mpiexec is not there any more: pip install"):
+        own_ranks._start(2)
+
+
+@needs_mpi
+def test_own_ranks_have_the_memory_of_this_machine():
+    with MpiBackend(2) as backend:
+        assert backend.worker_memory() == ram.usable()

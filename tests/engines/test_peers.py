@@ -250,3 +250,47 @@ def test_a_gpu_that_is_not_there_is_refused(name):
     assert 'device = "cpu" is always there' in str(e.value)
     with backends.config_context(device="cpu"):
         assert registry.get(name, 2).run(backends.sqrt, 4.0) == 2.0
+
+
+needs_torch, needs_jax, needs_mkl = (
+    pytest.mark.skipif(registry.reasons()[name] is not None, reason=f"{name} cannot run here")
+    for name in ("torch", "jax", "mkl")
+)
+
+
+@needs_torch
+def test_tensors_are_written_where_asked():
+    import torch
+
+    engine = registry.get("torch", 1)
+    x, out = torch.linspace(0, 1, 5), torch.empty(5)
+    assert engine.run(backends.sin, x, out=out) is out
+    assert torch.equal(out, torch.sin(x))
+    a = torch.eye(3) * 2
+    pair = (torch.empty(3), torch.empty(3, 3))
+    engine.run(backends.eigh, a, out=pair)
+    assert torch.equal(pair[0], torch.full((3,), 2.0))
+
+
+@needs_jax
+def test_arrays_of_jaxs_cannot_be_written_to():
+    engine = registry.get("jax", 1)
+    x = engine.asarray(np.ones(3))
+    with pytest.raises(TypeError, match="argument out: JAX's arrays cannot be written"):
+        engine.run(backends.sin, x, out=x)
+
+
+@needs_jax
+def test_the_environment_is_as_it_was_when_jax_has_started(run_python):
+    out = run_python(
+        "import os, numpy as np, backends\n"
+        "backends.sin(np.ones(3), backend='jax', n_jobs=1)\n"
+        "print(os.environ['NPROC'])",
+        NPROC="7",
+    )
+    assert out.split()[-1] == "7"
+
+
+@needs_mkl
+def test_the_time_of_loading_mkl_is_known():
+    assert registry.get("mkl", 1).import_seconds > 0

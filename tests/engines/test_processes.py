@@ -366,3 +366,32 @@ def _session(pid):
         return os.getsid(pid)
     except ProcessLookupError:
         return None
+
+
+def test_work_that_could_not_be_sent_is_no_dead_worker():
+    from concurrent.futures.process import BrokenProcessPool
+
+    error = processes._explain(BrokenProcessPool("a task has failed to un-serialize"), "sin")
+    assert isinstance(error, RuntimeError)
+    assert not isinstance(error, WorkerDiedError)
+    assert "sin could not be sent to its workers" in str(error)
+
+
+def test_ctrl_c_while_threads_end_waits_for_them_and_is_raised():
+    from backends.engines import pool
+
+    class Interrupting:
+        """A future whose owner is interrupted while it is asked to end."""
+
+        asked = 0
+
+        def cancel(self):
+            self.asked += 1
+            if self.asked == 1:
+                raise KeyboardInterrupt
+            return True
+
+    future = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        pool._end([future])
+    assert future.asked == 2

@@ -23,6 +23,12 @@ def cluster():
     engine.close()
 
 
+def test_is_there(request):
+    if RayBackend.unavailable() is not None:
+        required = "ray" in request.config.getoption("--require").split(",")
+        (pytest.fail if required else pytest.skip)(RayBackend.unavailable())
+
+
 def test_missing_library_is_told_with_the_remedy(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert RayBackend.unavailable() == 'Ray is not installed: pip install "array-backends[ray]"'

@@ -203,3 +203,72 @@ def test_only_what_this_machine_measured_is_measured_again():
     assert done.exit_code == 2
     assert "--again measures on this machine" in done.stderr
     assert run("check", "--against", commit_hash(1), "--again").exit_code == 2
+
+
+def test_what_looks_slower_is_measured_again_with_both_commits_installed(monkeypatch):
+    from backends.cli import history
+    from backends.history.data import Measurement
+
+    done = []
+    monkeypatch.setattr(history.again, "suite", lambda: Path("benchmarks"))
+    monkeypatch.setattr(history.again, "install", lambda commit, folder: done.append(commit))
+    monkeypatch.setattr(history.again, "ratio", lambda *given: given[0].commit)
+    old, new = (Measurement("m", c, "b", (), 1.0, None, None, ()) for c in ("aaaa", "bbbb"))
+    assert history._measure_again([]) == []
+    assert history._measure_again([(old, new, 0.1)]) == ["aaaa"]
+    assert done == ["aaaa", "bbbb"]
+
+
+def test_without_git_a_commit_is_what_it_is_called(monkeypatch):
+    from backends.cli import history
+
+    def missing(*_, **__):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(history.subprocess, "run", missing)
+    assert history._hash("v1.0") == "v1.0"
+
+
+def test_many_reasons_are_counted_and_notes_say_what_rows_cannot(capsys):
+    from backends.cli import history
+    from backends.history.data import History, Problem
+    from backends.history.gate import Checked
+
+    whole = History.__new__(History)
+    whole.problems = [Problem(f"file{i}", f"reason {i}") for i in range(99)]
+    history._note_problems([whole])
+    assert "more reasons; `backends report` lists all" in capsys.readouterr().err
+    found = Checked(
+        commit="a" * 40,
+        against="b" * 40,
+        compared=3,
+        findings=[],
+        gone=[("m", (f"kernel{i}", "numpy")) for i in range(99)],
+        unmatched=[],
+        unmet=[],
+        least=[0.9],
+        drift={"m": 0.3},
+        left_out=4,
+    )
+    history._show_checked(found)
+    told = capsys.readouterr()
+    assert "more were measured before, and are not now" in told.out
+    assert "90% slower to be found: --again" in told.err
+    assert "m: all rows are 30% slower" in told.err
+    assert "4 rows that were measured before were not tried now" in told.err
+
+
+def test_a_report_goes_into_a_file_and_no_folder():
+    Path("page.html").mkdir()
+    done = run("report", "results", "--output", "page.html")
+    assert done.exit_code == 2
+    assert "is a folder: give the name of a file in it" in done.stderr
+
+
+def test_an_export_goes_to_the_screen_without_an_output():
+    done = run(
+        *("export", "--format", "github-action-benchmark", "--machine", "model 0"),
+        *("--commit", commit_hash(2)),
+    )
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)

@@ -106,3 +106,27 @@ def test_thousands_of_samples_take_little_memory():
     found = ratio(measured(one), measured(two))
     assert found.low < 0.5 < found.high
     assert found.high / found.low < 1.02
+
+
+def test_where_lines_do_not_meet_their_middle_is_taken():
+    from backends.history.crossovers import _meeting
+
+    assert _meeting([4.0, 4.0], [1.0, 2.0])[0] == 0.5  # they come nearer only beyond the second
+    assert _meeting([None, 1.0], [1.0, 2.0])[0] == 0.5
+    assert 0 < _meeting([2.0, 1.0], [1.0, 2.0])[0] < 1
+
+
+def test_one_sample_says_nothing_of_the_noise():
+    from backends.history.noise import _loudness
+
+    assert _loudness(Measurement("m", "c", "b", (), 1.0, None, None, (1.0,))) == 0.0
+
+
+def test_cells_and_changes_of_tables():
+    from backends.history.findings import Change
+    from backends.history.tables import _cell, _change
+
+    assert _cell(None) == "-"
+    change = Change("value", "m", "b", "numpy", "float64", 1000, "c" * 40, 1.25)
+    assert _change(change) == ("1.25", "b", "numpy", "float64", "1,000", "cccccccc", "m")
+    assert _change(change._replace(size=0))[4] == ""

@@ -305,3 +305,16 @@ def test_contrast_is_enough_to_read(name):
         assert contrast(palette["text"], shade) >= 4.5, shade
     for colour in figures.COLOURS:
         assert contrast(colour, palette["background"]) >= 3, colour
+
+
+def test_of_very_many_reasons_the_first_are_listed():
+    from backends.history import page as module
+
+    many = [Problem(f"file{i}", f"reason {i}") for i in range(module.MOST_REASONS + 5)]
+    assert f"The first {module.MOST_REASONS} of" in module._problems(many)
+
+
+def test_without_altair_the_command_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(HistoryError, match="pip install"):
+        figures.describe(["numpy"])

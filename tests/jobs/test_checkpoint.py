@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -279,3 +280,26 @@ def test_killed_call_goes_on_where_it_was(backend, tmp_path):
     assert set(done) == set(range(200))
     assert kills == 3
     assert len(done) - 200 <= 2 * kills
+
+
+def test_what_cannot_be_kept_is_said_by_the_caller_and_told_by_a_worker(tmp_path):
+    kept = Checkpoint(tmp_path / "kept")
+    kept.open(abs)
+    assert not kept.try_put(None, b"")
+    assert kept.try_put(b"key", b"value")
+    kept._execute("DROP TABLE results")
+    assert not kept.try_put(b"key", b"value")
+    with pytest.raises(OSError, match=r"checkpoint=.* cannot be written"):
+        kept.put(b"key", b"value")
+    kept.close()
+
+
+def test_a_function_is_described_by_the_functions_that_it_holds():
+    def made(inner):
+        return lambda x: inner(x)
+
+    assert describe(made(abs)) != describe(made(len))
+    assert describe(made(abs)) == describe(made(abs))
+    lock = threading.Lock()
+    with pytest.raises(TypeError, match="holds values that cannot be pickled"):
+        describe(lambda: lock)

@@ -422,3 +422,20 @@ def _lives(pid, within):
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_job_that_could_not_be_sent_is_no_dead_worker():
+    from concurrent.futures.process import BrokenProcessPool
+
+    from backends.jobs.run import Run
+
+    error = Run._explain(None, BrokenProcessPool("a task has failed to un-serialize"))
+    assert not isinstance(error, WorkerDiedError)
+    assert "could not be sent to its worker" in str(error)
+
+
+def test_a_job_in_a_thread_of_several_may_have_more_than_one(monkeypatch):
+    from backends.jobs import job
+
+    monkeypatch.setattr(job, "usable", lambda: 8)
+    assert list(backends.map(abs, range(4), backend="threads", n_jobs=2)) == [0, 1, 2, 3]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.jobs.packing import check_function, pack, unpack
+from backends.jobs.packing import Thrown, check_function, pack, unpack
 
 
 @settings(max_examples=30)
@@ -54,3 +54,15 @@ if __name__ == "__main__":
 """
     )
     assert out.split("\n")[:4] == ["[True, True]", "True"] * 2
+
+
+def test_an_exception_that_cannot_travel_goes_in_words():
+    class OddError(Exception):
+        def __init__(self, lock):
+            super().__init__("odd")
+            self.lock = lock
+
+    for error, travels in ((ValueError("plain"), True), (OddError(threading.Lock()), False)):
+        thrown = Thrown.of(error)
+        assert (thrown.data is not None) == travels
+        assert thrown.text == f"{type(error).__name__}: {error}"

@@ -256,7 +256,7 @@ class ChunkedBackend(Backend):
 ENGINES: weakref.WeakSet[ChunkedBackend] = weakref.WeakSet()
 
 
-def _after_fork() -> None:
+def _after_fork() -> None:  # uncounted: fork
     for engine in list(ENGINES):
         engine.start()
 

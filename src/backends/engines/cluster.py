@@ -121,7 +121,7 @@ class Cluster:
         return self._client
 
     def _begin(self, n_jobs: int) -> Any:
-        if getattr(process.current_process(), "_inheriting", False):
+        if getattr(process.current_process(), "_inheriting", False):  # uncounted: worker
             # Said here, where the line of the program is in the traceback.
             raise BackendUnavailableError(
                 "backend 'dask': its worker processes import the program's main module, which "
@@ -175,7 +175,7 @@ def in_task() -> bool:
     if worker is None:
         return False
     with suppress(ValueError):
-        worker.get_worker()
+        worker.get_worker()  # uncounted: worker
         return True
     return False
 
@@ -201,7 +201,7 @@ _left_behind = False
 
 def _refuse_after_fork() -> None:
     global _seen
-    if _left_behind:
+    if _left_behind:  # uncounted: fork
         raise BackendUnavailableError(
             "backend 'dask': a Dask client was connected before this process was forked, and its "
             "thread is not here: it would hang. Start processes by the methods 'spawn' or "
@@ -210,7 +210,7 @@ def _refuse_after_fork() -> None:
     _seen = True
 
 
-def _after_fork() -> None:
+def _after_fork() -> None:  # uncounted: fork
     global _left_behind
     _left_behind = _left_behind or _seen
 

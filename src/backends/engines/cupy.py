@@ -76,7 +76,7 @@ class CupyBackend(ForeignBackend):
         if util.find_spec("cupy") is None:
             return f"cupy is not installed: {remedy}"
         reason = super().unavailable()
-        if reason is not None:
+        if reason is not None:  # uncounted: GPU
             return f"{reason}; for this driver: {remedy}"
         runtime = load("cupy").cuda.runtime
         try:
@@ -181,7 +181,7 @@ class CupyBackend(ForeignBackend):
                 kernel.reference(*arrays)
         except (TypeError, AttributeError, NotImplementedError) as error:
             return f"CuPy {cupy.__version__} has no {kernel.name} ({error})"
-        except Exception:  # It is there, and does not like arrays without elements.
+        except Exception:  # uncounted: GPU - it is there, and does not like arrays without elements
             return True
         return True
 
@@ -206,7 +206,7 @@ def _driver() -> int | None:
     """Ask the driver itself for the newest CUDA it knows (12040 for 12.4), without CuPy."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-        version = ctypes.c_int()
+        version = ctypes.c_int()  # uncounted: GPU
         return version.value if driver.cuDriverGetVersion(ctypes.byref(version)) == 0 else None
     except (OSError, AttributeError):
         return None

@@ -238,12 +238,12 @@ def _is_computed(x: Any) -> bool:
     return len(layers) == 1 and all(isinstance(v, future) for v in layers[x.name].values())
 
 
-def _memory(dask_worker: Any) -> int:
+def _memory(dask_worker: Any) -> int:  # uncounted: worker
     """Give the bytes that a worker may have; in a worker."""
     return int(dask_worker.memory_manager.memory_limit or usable())
 
 
-def _work(
+def _work(  # uncounted: worker
     item: tuple[Chunk, tuple[Array, ...], tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]],
     *whole: Any,
 ) -> tuple[tuple[Array, ...], set[str]]:

@@ -144,6 +144,6 @@ def _fail(future: Future[Any], error: BaseException) -> None:
         future.set_exception(error)
 
 
-def _perform(data: bytes) -> Any:
+def _perform(data: bytes) -> Any:  # uncounted: worker
     """Make a call that was packed; in a worker."""
     return pickle.loads(data)()

@@ -135,7 +135,7 @@ def _is_large(x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.nbytes >= LARGE
 
 
-def _call(piece: Array, func: Callable[..., Any], *args: Any) -> Any:
+def _call(piece: Array, func: Callable[..., Any], *args: Any) -> Any:  # uncounted: worker
     """Call a function on a piece that stays as it is; in a worker."""
     with budget.working():
         return func(read_only(piece), *args)

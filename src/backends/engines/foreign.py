@@ -142,7 +142,7 @@ class ForeignBackend(Backend):
         supported = self.supports(kernel)
         if supported is not True:
             raise UnsupportedKernelError(f"{kernel.name}: {supported}")
-        if self.library in _forked and not self.survives_fork:
+        if self.library in _forked and not self.survives_fork:  # uncounted: fork
             raise BackendUnavailableError(
                 f"backend {self.name!r}: {self.library} had computed before this process was "
                 "forked, and its threads are not here: it would hang. Start processes by the "

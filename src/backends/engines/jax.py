@@ -164,7 +164,7 @@ class JaxBackend(ForeignBackend):
 def _home(x: Any) -> Any:
     """Give an array of JAX's in the CPU's memory, complete."""
     jax = load("jax")
-    if x.device.platform != "cpu":
+    if x.device.platform != "cpu":  # uncounted: GPU
         # numpy.asarray alone would keep its copy with `x`, and give it again instead of moving.
         x = jax.device_put(x, jax.devices("cpu")[0])
     return jax.block_until_ready(x)

@@ -172,7 +172,7 @@ class MpiBackend(ChunkedBackend):
         except BaseException as error:
             for future in running:
                 future.cancel()
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception):  # uncounted: worker
                 workers.kill()  # Ctrl-C: what they do may take minutes
             raise
         share = computing / min(self.n_jobs, len(chunks))
@@ -193,8 +193,8 @@ class MpiBackend(ChunkedBackend):
         """Give the bytes that there are on the smallest machine of the ranks."""
         if ranks.world_size() == 1:
             return usable()  # ranks of this program's own are here
-        workers = self.ranks()
-        return int(min(workers.each([(usable,)] * workers.size)))
+        workers = self.ranks()  # uncounted: worker
+        return int(min(workers.each([(usable,)] * workers.size)))  # uncounted: worker
 
     def scatter(self, pieces: Sequence[Array]) -> Held:
         """Send the pieces to the ranks, where they stay."""

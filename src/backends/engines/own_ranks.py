@@ -171,12 +171,12 @@ def _end(process: subprocess.Popen[bytes], links: list[Link], owner: int) -> Non
     forked = os.getpid() != owner
     for link in links:
         link.close(forked=forked)
-    if forked:
+    if forked:  # uncounted: fork
         process.returncode = 0  # the job is the parent's: nothing to wait for, or to warn of
         return
     try:
         process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired:  # uncounted: race
         _kill(process)
 
 

@@ -53,7 +53,7 @@ class PooledBackend(ChunkedBackend):
             while left and (is_caller or not share.step_back()):
                 try:
                     index, call = left.popleft()
-                except IndexError:  # another thread took the last one
+                except IndexError:  # another thread took the last one # uncounted: race
                     break
                 results[index] = call()
 

@@ -189,7 +189,7 @@ class JoblibBackend(ChunkedBackend):
                         psutil.Process(worker).kill()
                 executor.shutdown(wait=True)
                 return
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # uncounted: race
                 continue  # not before they have ended; the first one is being raised already
 
     def _where(self, x: Any) -> Any:
@@ -261,7 +261,7 @@ def _explain(error: BrokenProcessPool, name: str) -> Exception:
 def _alive(process: int) -> bool:
     try:
         return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+    except psutil.NoSuchProcess:  # uncounted: race
         return False
 
 
@@ -270,7 +270,7 @@ def _kill_lent() -> None:
     from joblib.externals.loky import reusable_executor
 
     executor = reusable_executor._executor
-    if executor is not None and executor._flags.shutdown:
+    if executor is not None and executor._flags.shutdown:  # uncounted: race
         for worker in list(executor._processes):
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(worker)
@@ -287,7 +287,7 @@ def _let_go() -> None:
             engine._executor = None
 
 
-def _initialize(parent: int) -> None:
+def _initialize(parent: int) -> None:  # uncounted: worker
     """Prepare a worker: one BLAS thread, Ctrl-C left to the parent, no life without it."""
     workers.leave_ctrl_c_to_parent()
     workers.end_with(parent)

@@ -85,7 +85,7 @@ class NamedBlock:
     @staticmethod
     def attach(name: str) -> SharedMemory:
         """Map a block in another process."""
-        if sys.version_info >= (3, 13):
+        if sys.version_info >= (3, 13):  # uncounted: newer
             return SharedMemory(name=name, track=False)
         # Before 3.13 attaching registers the block as if it were the worker's own, and the
         # worker's tracker would remove it under its owner.

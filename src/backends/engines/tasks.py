@@ -49,7 +49,7 @@ def pickled(name: str, func: Callable[..., Any], args: tuple[Any, ...]) -> bytes
         ) from error
 
 
-def work(
+def work(  # uncounted: worker
     chunk: Chunk, operands: tuple[Any, ...], results: tuple[Reference, ...], names: frozenset[str]
 ) -> set[str]:
     """Compute one chunk; see :func:`backends.engines.chunked.compute`."""
@@ -57,7 +57,7 @@ def work(
         return compute(chunk, _seen(operands, names), _seen(results, names))
 
 
-def call(what: bytes, piece: Reference, names: frozenset[str]) -> Any:
+def call(what: bytes, piece: Reference, names: frozenset[str]) -> Any:  # uncounted: worker
     """Call what was pickled on a piece, and on arguments of which some are in shared memory."""
     with _errors_that_travel(), _at_rest(), budget.working():
         func, args = pickle.loads(what)
@@ -65,11 +65,11 @@ def call(what: bytes, piece: Reference, names: frozenset[str]) -> Any:
 
 
 @cache
-def _attachments() -> Attachments:
+def _attachments() -> Attachments:  # uncounted: worker
     return Attachments()
 
 
-def _seen(
+def _seen(  # uncounted: worker
     arguments: tuple[Any, ...], names: frozenset[str], *, writeable: bool = True
 ) -> tuple[Any, ...]:
     attachments = _attachments()
@@ -81,7 +81,7 @@ def _seen(
 
 
 @contextmanager
-def _at_rest() -> Iterator[None]:
+def _at_rest() -> Iterator[None]:  # uncounted: worker
     try:
         yield
     finally:
@@ -89,7 +89,7 @@ def _at_rest() -> Iterator[None]:
 
 
 @contextmanager
-def _errors_that_travel() -> Iterator[None]:
+def _errors_that_travel() -> Iterator[None]:  # uncounted: worker
     try:
         yield
     except Exception as error:  # Whatever is raised must reach the caller.

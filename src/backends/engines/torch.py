@@ -82,7 +82,7 @@ class TorchBackend(ForeignBackend):
         """Compute on tensors over the arrays' memory; see :meth:`ForeignBackend.compute`."""
         torch = load("torch")
         tensors = tuple(torch.from_numpy(writeable(x)) for x in operands)
-        if self.device.type != "cpu":
+        if self.device.type != "cpu":  # uncounted: GPU
             result = self._function(kernel, tuple(t.to(self.device) for t in tensors))
             results = result if isinstance(result, tuple) else (result,)
             return tuple(self.to_numpy(t) for t in results)
@@ -109,7 +109,7 @@ class TorchBackend(ForeignBackend):
                 given.copy_(computed)
             result = out
         for x in arrays:
-            if self.owns(x) and x.is_cuda:
+            if self.owns(x) and x.is_cuda:  # uncounted: GPU
                 torch.cuda.synchronize(x.device)
         return result
 
@@ -118,12 +118,12 @@ class TorchBackend(ForeignBackend):
         if self.owns(x):
             return x.to(self.device)
         array = np.asarray(x)
-        if self.device.type == "cpu":
-            return array
-        torch = load("torch")
-        tensor = torch.from_numpy(writeable(np.ascontiguousarray(array))).to(self.device)
-        torch.cuda.synchronize(self.device)
-        return tensor
+        if self.device.type != "cpu":  # uncounted: GPU
+            torch = load("torch")
+            tensor = torch.from_numpy(writeable(np.ascontiguousarray(array))).to(self.device)
+            torch.cuda.synchronize(self.device)
+            return tensor
+        return array
 
     def to_numpy(self, x: Any) -> Array:
         """Bring a tensor to ordinary memory."""

@@ -16,7 +16,7 @@ from typing import Any
 __all__: list[str] = []
 
 
-def main(suite: str, name: str, texts: str) -> None:
+def main(suite: str, name: str, texts: str) -> None:  # uncounted: worker
     """Read turns from stdin until it is closed."""
     from asv_runner.discovery import get_benchmark_from_name
 
@@ -40,10 +40,10 @@ def main(suite: str, name: str, texts: str) -> None:
         benchmark.do_teardown()
 
 
-def _seconds(result: Any) -> float:
+def _seconds(result: Any) -> float:  # uncounted: worker
     # Of a second's samples most may be disturbed on a shared machine: the fastest tells most.
     return min(result["samples"]) if isinstance(result, dict) else float(result)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # uncounted: worker
     main(*sys.argv[1:])

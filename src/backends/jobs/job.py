@@ -76,7 +76,7 @@ class Job:
         is_elsewhere = not near or self.process != os.getpid()
         try:
             with ExitStack() as stack:
-                if self.room is not None:
+                if self.room is not None:  # uncounted: worker
                     stack.enter_context(self.room.take())
                 stack.enter_context(offered(self.io))
                 result = self._call(item, is_elsewhere)
@@ -94,7 +94,7 @@ class Job:
         threads = max(usable() // self.at_once, 1)
         if is_elsewhere:
             workers.keep_to(threads)
-            if self.is_callers:
+            if self.is_callers:  # uncounted: worker
                 workers.leave_ctrl_c_to_parent()
                 workers.end_with(self.process)
             return self.func(item)
