@@ -358,7 +358,8 @@ def test_nothing_is_left_behind(tmp_path, ending, block):
 def _shared_files(pid, names):
     """Give what lies in shared memory under these names, or under one with the process in it."""
     found = SHM.iterdir() if SHM.exists() else ()
-    return [f for f in found if str(pid) in f.name or f.name in names]
+    number = re.compile(rf"(?<![0-9a-zA-Z]){pid}(?![0-9a-zA-Z])")  # no part of another's
+    return [f for f in found if number.search(f.name) or f.name in names]
 
 
 def _session(pid):
