@@ -52,7 +52,7 @@ peers: $(VENV)/peers ## install the libraries that the optional backends call, f
 test-peers: $(VENV)/peers ## test the optional backends, all that run without a GPU
 	$(PYTEST) tests/engines/test_peers.py --require $(PEERS) $(ARGS)
 
-test-clusters: $(VENV)/clusters ## test backends dask and mpi with worker processes of their own (and ray: CLUSTERS=ray)
+test-clusters: $(VENV)/clusters ## test backends dask and mpi on worker processes; CLUSTERS=ray: ray
 	$(PYTEST) $(CLUSTERS:%=tests/engines/test_%.py) tests/jobs/test_map_on_clusters.py \
 	    --require $(subst $(SPACE),$(COMMA),$(CLUSTERS)) $(ARGS)
 

@@ -57,7 +57,7 @@ def start(tmp_path):
         process.communicate()
 
 
-def quick(monkeypatch, *, interrupt_after=None, unclear=""):
+def quick(monkeypatch, *, interrupt_after=None, unclear="", notes=()):
     """Let every curve be measured at once, with times that openmp wins."""
     two = curves.Candidate("openmp", 2, ("exact",))
 
@@ -66,7 +66,7 @@ def quick(monkeypatch, *, interrupt_after=None, unclear=""):
             if index == interrupt_after:
                 raise KeyboardInterrupt
             points = {1000: {curves.BASELINE: [2.0] * 6, two: [1.0] * 6}}
-            yield tune.Tuned(curve, points, not unclear, unclear, 0.1, 0.1, ())
+            yield tune.Tuned(curve, points, not unclear, unclear, 0.1, 0.1, notes)
 
     monkeypatch.setattr(tune, "tune", fake)
 
@@ -295,3 +295,10 @@ def test_a_check_that_finds_nothing_says_why(here, monkeypatch, found, status, w
     assert done.returncode == status
     assert words in done.stderr
     assert all(each in done.stderr for each in found if isinstance(each, str))
+
+
+def test_what_was_noted_is_said_once(here, monkeypatch):
+    quick(monkeypatch, notes=("joblib is left out: it died",))
+    done = here("tune", "--kernel", "sin")
+    assert done.returncode == 0
+    assert done.stderr.count("note: joblib is left out: it died") == 1

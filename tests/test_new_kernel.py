@@ -88,6 +88,7 @@ def run(home, *arguments, status=0, **environment):
             **os.environ,
             "PYTHONPATH": str(home),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "COVERAGE_PROCESS_CONFIG": "",  # its lines are not the package's
             "XDG_DATA_HOME": str(home / "data"),
             **environment,
         },

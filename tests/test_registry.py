@@ -580,3 +580,21 @@ def test_remedy_of_a_refusal_is_numpy_where_nobody_else_has_the_kernel(plug_in, 
     monkeypatch.setattr(catalogue, "names", lambda: ["numpy", "cosines"])
     with pytest.raises(UnsupportedKernelError, match=r'sin = "numpy" in .*backend="numpy"$'):
         backends.sin(1.0, backend="cosines")
+
+
+def test_a_backend_under_test_must_have_float64():
+    from backends.backend import Backend
+    from backends.testing.base import BackendTests
+
+    class Refusing(Backend):
+        name = "refusing"
+
+        def run(self, kernel, *arrays, out=None):
+            raise backends.UnsupportedKernelError("not here")
+
+    suite = BackendTests()
+    suite.exact = False
+    engine = Refusing(1)
+    assert suite.run(engine, backends.sin, np.ones(3, "float32")) is None
+    with pytest.raises(backends.UnsupportedKernelError):
+        suite.run(engine, backends.sin, np.ones(3))

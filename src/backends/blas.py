@@ -59,7 +59,7 @@ def library() -> Library | None:
     home = Path(np.__file__).parent
     near = (str(home), str(home.with_name("numpy.libs")))
     controller = next((c for c in found if c.filepath.startswith(near)), *found[:1] or [None])
-    if controller is None or "accelerate" in _built_with():
+    if controller is None or "accelerate" in _built_with():  # uncounted: macOS
         return None
     get, set_ = _direct(controller) or (controller.get_num_threads, controller.set_num_threads)
     info = controller.info()

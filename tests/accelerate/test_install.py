@@ -672,3 +672,9 @@ def test_what_is_refused_at_an_import_is_said_and_the_program_goes_on():
     backends.install()
     with pytest.warns(UserWarning, match="special is as it was: its loops are another's"):
         accelerate._late("scipy.special", refuse)
+
+
+def test_a_folder_without_a_profile_knows_no_thresholds(tmp_path):
+    files_ = tmp_path / "array-backends" / "profiles"
+    files_.mkdir(parents=True)
+    ufuncs.know_thresholds(None, [np.sin], "exact")  # asks no engine

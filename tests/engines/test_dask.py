@@ -541,9 +541,12 @@ def test_a_process_started_here_may_die_again_when_dask_looks_for_it():
         return dask.config.get("distributed.deploy.lost-worker-timeout")
 
     before = setting()
-    with DaskBackend(1, "local") as backend:
+    first, second = DaskBackend(1, "local"), DaskBackend(1, "local")
+    for backend in (first, second):
         backend.client()
-        assert setting() == "1 day"
+    first.close()
+    assert setting() == "1 day"
+    second.close()
     assert setting() == before
 
 

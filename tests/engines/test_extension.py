@@ -169,7 +169,8 @@ def test_neither_team_nor_blas_is_told(monkeypatch):
 def test_stacks_of_two_types_are_for_lapack():
     a = np.broadcast_to(np.eye(3), (10, 3, 3))
     b = np.ones((10, 3, 1), "float32")
-    found = backends.solve(a, b, backend="openmp", n_jobs=2)
+    with backends.config_context(mode="fast"):
+        found = backends.solve(a, b, backend="openmp", n_jobs=2)
     assert found.dtype == np.float64
     assert np.array_equal(found, np.linalg.solve(a, b))
 
@@ -229,3 +230,7 @@ def test_a_blas_that_is_not_known_is_always_told_its_threads(monkeypatch):
 def test_an_out_of_objects_is_refused_by_name():
     with pytest.raises(TypeError, match="out"):
         backends.sin(np.ones(3), out=np.empty(3, object), backend="numpy")
+
+
+def test_workers_on_this_machine_have_no_memory_of_their_own():
+    assert backends.get("threads", n_jobs=1).worker_memory() is None

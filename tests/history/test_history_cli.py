@@ -272,3 +272,13 @@ def test_an_export_goes_to_the_screen_without_an_output():
     )
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)
+
+
+def test_this_machine_may_be_named_or_not(monkeypatch):
+    from types import SimpleNamespace
+
+    from backends.cli import history
+
+    whole = SimpleNamespace(machines=["here", "there"])
+    monkeypatch.setattr(history.fingerprint, "fingerprint", lambda: {"machine": "here"})
+    assert history._here(whole, None) == history._here(whole, "here") == "here"

@@ -130,3 +130,19 @@ def test_cells_and_changes_of_tables():
     change = Change("value", "m", "b", "numpy", "float64", 1000, "c" * 40, 1.25)
     assert _change(change) == ("1.25", "b", "numpy", "float64", "1,000", "cccccccc", "m")
     assert _change(change._replace(size=0))[4] == ""
+
+
+def test_who_is_nowhere_right_wins_nothing():
+    from backends.history.standings import Standing, winners
+
+    case = ("cpu", "sin", "elementwise.track_sin", "float64", 1000)
+    assert winners([Standing(*case, "threads", "a1", 0.5, 0.5, 0.5, 0.5, "slower")]) == []
+
+
+def test_a_file_of_no_commit_is_told(tmp_path):
+    from backends.history import asv_file
+
+    file = tmp_path / "results.json"
+    file.write_text('{"version": 2, "commit_hash": "", "date": 0}')
+    with pytest.raises(ValueError, match="names no commit"):
+        asv_file.read_head(file)

@@ -318,3 +318,28 @@ def test_without_altair_the_command_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(HistoryError, match="pip install"):
         figures.describe(["numpy"])
+
+
+def test_the_figure_of_commits_marks_where_a_kernel_became_slower(tmp_path):
+    folder = write(
+        tmp_path / "results",
+        Suite(kernels=("sin",)),
+        machines=1,
+        commits=24,
+        slow=lambda commit, kernel, backend, size: 1.5 if commit >= 12 else 1.0,
+    )
+    found = find(asv.read(folder))
+    rows = drawing._history(found, machine_name(0), "float64")
+    assert {row["label"] for row in rows if row["kind"] == "change"}
+    assert all(row["ratio"] > 1.2 for row in rows if row["kind"] == "change")
+
+
+def test_a_script_that_cannot_be_made_is_told():
+    from types import SimpleNamespace
+
+    from backends.history.page import Bundle
+
+    bundle = Bundle()
+    bundle._process = SimpleNamespace(wait=lambda: 1)
+    with pytest.raises(RuntimeError, match="could not make Vega's script"):
+        bundle.read()

@@ -132,7 +132,7 @@ def tune(plan: Sequence[Curve], *, seconds: float) -> Iterator[Tuned]:
             left = end - time.perf_counter()
             if left <= 0:
                 break
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"):  # uncounted: race
                 yield search.run_on(left / (len(again) - index))
     finally:
         curves.close(used)
@@ -159,7 +159,7 @@ class _Search:
             self._refine()
         return self._found(grid, left)
 
-    def run_on(self, seconds: float) -> Tuned:
+    def run_on(self, seconds: float) -> Tuned:  # uncounted: race
         """Measure longer where it was not clear; what was measured counts too."""
         self.begin = time.perf_counter() - self.elapsed
         self.seconds = self.elapsed + seconds
@@ -295,7 +295,7 @@ class _Search:
         )
         for label, timing in found.timings.items():
             candidate = labels[label]
-            if timing.fault:
+            if timing.fault:  # uncounted: race
                 self.notes.append(f"{candidate.backend} is left out: {timing.fault}")
                 self.running = [c for c in self.running if c != candidate]
                 del samples[candidate]

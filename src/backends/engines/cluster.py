@@ -49,7 +49,6 @@ class Cluster:
         self._lock = threading.Lock()
         self._client: Any = None
         self._begun: Any = None
-        self._settings = ExitStack()
 
     def find(self) -> Any:
         """Give the client of a cluster that is there, or None where one is to be begun.
@@ -82,7 +81,7 @@ class Cluster:
             client.close()
         if begun is not None:
             begun.close()
-            self._settings.close()
+            _end_lasting(self)
 
     def end_tasks(self) -> None:
         """End the processes that were begun, in the middle of what they do."""
@@ -129,25 +128,20 @@ class Cluster:
             )
         distributed = load("distributed")
         try:
-            with (
-                environment_kept(),
-                load("dask").config.set(TRIM),
-                ExitStack() as settings,
-            ):
-                settings.enter_context(load("dask").config.set(LASTING))
+            with environment_kept(), load("dask").config.set(TRIM):
                 self._begun = distributed.LocalCluster(
                     n_workers=n_jobs,
                     threads_per_worker=1,
                     dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,  # that data went with a worker is made good
                 )
-                self._settings = settings.pop_all()
         except Exception as error:  # whatever a process meets that cannot start another
             raise BackendUnavailableError(
                 f"backend 'dask': {n_jobs} worker processes could not be started "
                 f"({type(error).__name__}: {error}); a script that calls the backend must do so "
                 'under `if __name__ == "__main__":`, since they import it'
             ) from error
+        _begin_lasting(self)
         # Not by way of the scheduler: the workers are on this machine.
         self._client = distributed.Client(self._begun, set_as_default=False, direct_to_workers=True)
         return self._client
@@ -169,14 +163,34 @@ def environment_kept() -> Iterator[None]:
         os.environ.update(before)
 
 
+#: Who needs LASTING: it is a setting of the whole process, put back by the last of them.
+_needing: set[Cluster] = set()
+_lasting = ExitStack()
+_lock = threading.Lock()
+
+
+def _begin_lasting(cluster: Cluster) -> None:
+    with _lock:
+        if not _needing:
+            _lasting.enter_context(load("dask").config.set(LASTING))
+        _needing.add(cluster)
+
+
+def _end_lasting(cluster: Cluster) -> None:
+    with _lock:
+        _needing.discard(cluster)
+        if not _needing:
+            _lasting.close()
+
+
 def in_task() -> bool:
     """Tell whether this is a task in a Dask worker: all of it is one worker's work."""
     worker = sys.modules.get("distributed.worker")
     if worker is None:
         return False
     with suppress(ValueError):
-        worker.get_worker()  # uncounted: worker
-        return True
+        worker.get_worker()
+        return True  # uncounted: worker
     return False
 
 

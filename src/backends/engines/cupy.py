@@ -207,7 +207,8 @@ def _driver() -> int | None:
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
         version = ctypes.c_int()  # uncounted: GPU
-        return version.value if driver.cuDriverGetVersion(ctypes.byref(version)) == 0 else None
+        known = driver.cuDriverGetVersion(ctypes.byref(version)) == 0  # uncounted: GPU
+        return version.value if known else None  # uncounted: GPU
     except (OSError, AttributeError):
         return None
 

@@ -206,7 +206,7 @@ class MpiBackend(ChunkedBackend):
             own = self._own
         if own is not None:
             own.kill()
-        elif ranks.world_size() > 1:
+        elif ranks.world_size() > 1:  # uncounted: worker
             ranks.world().kill()
 
     def close(self) -> None:

@@ -131,7 +131,7 @@ class WorldRanks(Ranks):
         A terminal interrupts them as well. One of them then refuses calls that were sent before
         this: what waits may be with it sooner than this program can take it back.
         """
-        self._interrupts += 1
+        self._interrupts += 1  # uncounted: worker
 
     def close(self) -> None:
         """Leave them alone: they end with the program."""

@@ -44,7 +44,7 @@ class CompanyTests(BackendTests):
     def test_leaves_blas_threads_as_they_were(self, backend: Backend) -> None:
         library = blas.library()
         kernel = self.get(backend, "matmul")
-        if library is None:
+        if library is None:  # uncounted: macOS
             pytest.skip("this NumPy's BLAS has no thread count to look at")
         before = library.get()
         backend.run(kernel, *kernel.inputs("matrix", 100, "float64"))
