@@ -614,6 +614,26 @@ def test_flags_of_a_conversion_end_in_the_loop_of_scipy():
                 scipy.special.betaln(x, -1.5)
 
 
+@pytest.mark.parametrize("name", ["absolute", "negative", "sign"])
+@pytest.mark.parametrize("place", [0, 9_000, 32_999])
+def test_flags_of_a_conversion_end_in_a_loop_of_numpy(name, place):
+    # These loops clear the status flags: the conversion of a buffer's results is forgotten by the
+    # time that the next buffer is done, and so only the last is warned of.
+    x = np.ones(33_000)
+    x.view(np.uint64)[place] = 0x7FF0000000000001  # a signalling NaN
+    out = np.empty(x.shape, np.float32)
+
+    def said() -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            getattr(np, name)(x, out=out, casting="unsafe")
+        return [str(warning.message) for warning in caught]
+
+    plain = said()
+    with backends.install(n_jobs=2, threshold=1):
+        assert [said() for _ in range(20)] == [plain] * 20
+
+
 def test_what_is_installed_says_so():
     assert repr(backends.install("fast", n_jobs=2)).startswith("<installed: mode 'fast', n_jobs 2;")
     assert "n_jobs as configured" in repr(backends.install())

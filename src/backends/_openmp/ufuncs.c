@@ -177,9 +177,10 @@ void loop_of_team(char **args, const npy_intp *dimensions, const npy_intp *steps
     else {
         say(call.jobs > 1 ? TOO_SMALL : ONE_JOB);
     }
-    if (share.threads > 1 && loop->special) {
-        /* SciPy's loops end by clearing the status flags, also of what came before them, as a
-         * conversion; the pieces may all go to other threads. */
+    if (share.threads > 1) {
+        /* Many loops, as SciPy's and NumPy's absolute, negative and sign, end by clearing the
+         * status flags, also of what came before them, as a conversion; the pieces may all go to
+         * other threads. */
         const npy_intp none = 0;
         loop->exact(args, &none, steps, loop->exact_data);
     }
