@@ -54,7 +54,7 @@ UNSTEADY: dict[str, tuple[frozenset[str], str]] = {
     "scipy.special.struve": _UNWRITTEN,
     "scipy.special._ellip_harm._ellip_harm": (
         frozenset({"result", "memory"}),
-        "gives a NaN of either sign, plain too, where Python threads call it at once (SciPy 1.17)",
+        "gives NaNs of which the digits differ from run to run, plain too (SciPy 1.17)",
     ),
 }
 
